@@ -1,0 +1,247 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Distributed.Engine;
+
+/// <summary>16 lanes: AVX-512.</summary>
+internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes512>
+{
+    private readonly Vector512<float> _value = value;
+
+    public static int Count => 16;
+
+    public static Lanes512 Zero => new(Vector512<float>.Zero);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Splat(float value) => new(Vector512.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Load(float* source) => new(Vector512.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* destination, Lanes512 value) => value._value.Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Add(Lanes512 a, Lanes512 b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Subtract(Lanes512 a, Lanes512 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Multiply(Lanes512 a, Lanes512 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Divide(Lanes512 a, Lanes512 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Sqrt(Lanes512 a) => new(Vector512.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Relu(Lanes512 x) => new(Vector512.MaxNative(Vector512<float>.Zero, x._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 SelectGreater(Lanes512 left, Lanes512 right, Lanes512 whenGreater, Lanes512 otherwise) =>
+        new(Vector512.ConditionalSelect(Vector512.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong GreaterMask(Lanes512 left, Lanes512 right) =>
+        Vector512.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+}
+
+/// <summary>8 lanes: AVX2 with FMA.</summary>
+internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes256>
+{
+    private readonly Vector256<float> _value = value;
+
+    public static int Count => 8;
+
+    public static Lanes256 Zero => new(Vector256<float>.Zero);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Splat(float value) => new(Vector256.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Load(float* source) => new(Vector256.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* destination, Lanes256 value) => value._value.Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Vector256.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Add(Lanes256 a, Lanes256 b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Subtract(Lanes256 a, Lanes256 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Multiply(Lanes256 a, Lanes256 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Divide(Lanes256 a, Lanes256 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Sqrt(Lanes256 a) => new(Vector256.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Relu(Lanes256 x) => new(Vector256.MaxNative(Vector256<float>.Zero, x._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 SelectGreater(Lanes256 left, Lanes256 right, Lanes256 whenGreater, Lanes256 otherwise) =>
+        new(Vector256.ConditionalSelect(Vector256.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong GreaterMask(Lanes256 left, Lanes256 right) =>
+        Vector256.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+}
+
+/// <summary>4 lanes: Arm64 AdvSimd, or x86 where AVX2 is missing (FMA is then the C library's, and slow).</summary>
+internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes128>
+{
+    private readonly Vector128<float> _value = value;
+
+    public static int Count => 4;
+
+    public static Lanes128 Zero => new(Vector128<float>.Zero);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Splat(float value) => new(Vector128.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Load(float* source) => new(Vector128.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* destination, Lanes128 value) => value._value.Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 MultiplyAdd(Lanes128 a, Lanes128 b, Lanes128 c) => new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Add(Lanes128 a, Lanes128 b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Subtract(Lanes128 a, Lanes128 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Multiply(Lanes128 a, Lanes128 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Divide(Lanes128 a, Lanes128 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Sqrt(Lanes128 a) => new(Vector128.Sqrt(a._value));
+
+    // Arm's maximum orders the zeros and returns its own NaN, so there the comparison is spelt out.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Relu(Lanes128 x) => Sse.IsSupported
+        ? new(Sse.Max(Vector128<float>.Zero, x._value))
+        : new(Vector128.ConditionalSelect(Vector128.GreaterThan(Vector128<float>.Zero, x._value), Vector128<float>.Zero, x._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 SelectGreater(Lanes128 left, Lanes128 right, Lanes128 whenGreater, Lanes128 otherwise) =>
+        new(Vector128.ConditionalSelect(Vector128.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong GreaterMask(Lanes128 left, Lanes128 right) =>
+        Vector128.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+}
+
+/// <summary>One lane: what every other width must agree with, and the path where no vector unit is at hand.</summary>
+internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
+{
+    private readonly float _value = value;
+
+    public static int Count => 1;
+
+    public static ScalarLane Zero => new(0);
+
+    public static ScalarLane Splat(float value) => new(value);
+
+    public static ScalarLane Load(float* source) => new(*source);
+
+    public static void Store(float* destination, ScalarLane value) => *destination = value._value;
+
+    public static ScalarLane MultiplyAdd(ScalarLane a, ScalarLane b, ScalarLane c) => new(MathF.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    public static ScalarLane Add(ScalarLane a, ScalarLane b) => new(a._value + b._value);
+
+    public static ScalarLane Subtract(ScalarLane a, ScalarLane b) => new(a._value - b._value);
+
+    public static ScalarLane Multiply(ScalarLane a, ScalarLane b) => new(a._value * b._value);
+
+    public static ScalarLane Divide(ScalarLane a, ScalarLane b) => new(a._value / b._value);
+
+    public static ScalarLane Sqrt(ScalarLane a) => new(MathF.Sqrt(a._value));
+
+    public static ScalarLane Relu(ScalarLane x) => new(0 > x._value ? 0 : x._value);
+
+    public static ScalarLane SelectGreater(ScalarLane left, ScalarLane right, ScalarLane whenGreater, ScalarLane otherwise) =>
+        left._value > right._value ? whenGreater : otherwise;
+
+    public static ulong GreaterMask(ScalarLane left, ScalarLane right) => left._value > right._value ? 1ul : 0;
+}
+
+/// <summary>Two rows side by side, itself a row: what a kernel's tile is wide.</summary>
+internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
+    where T : unmanaged, ILanes<T>
+{
+    private readonly T _low = low, _high = high;
+
+    public static int Count => 2 * T.Count;
+
+    public static Pair<T> Zero => new(T.Zero, T.Zero);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Splat(float value)
+    {
+        T lanes = T.Splat(value);
+        return new(lanes, lanes);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Load(float* source) => new(T.Load(source), T.Load(source + T.Count));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(float* destination, Pair<T> value)
+    {
+        T.Store(destination, value._low);
+        T.Store(destination + T.Count, value._high);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> MultiplyAdd(Pair<T> a, Pair<T> b, Pair<T> c) =>
+        new(T.MultiplyAdd(a._low, b._low, c._low), T.MultiplyAdd(a._high, b._high, c._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Add(Pair<T> a, Pair<T> b) => new(T.Add(a._low, b._low), T.Add(a._high, b._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Subtract(Pair<T> a, Pair<T> b) => new(T.Subtract(a._low, b._low), T.Subtract(a._high, b._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Multiply(Pair<T> a, Pair<T> b) => new(T.Multiply(a._low, b._low), T.Multiply(a._high, b._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Divide(Pair<T> a, Pair<T> b) => new(T.Divide(a._low, b._low), T.Divide(a._high, b._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Sqrt(Pair<T> a) => new(T.Sqrt(a._low), T.Sqrt(a._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Relu(Pair<T> x) => new(T.Relu(x._low), T.Relu(x._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> SelectGreater(Pair<T> left, Pair<T> right, Pair<T> whenGreater, Pair<T> otherwise) => new(
+        T.SelectGreater(left._low, right._low, whenGreater._low, otherwise._low),
+        T.SelectGreater(left._high, right._high, whenGreater._high, otherwise._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong GreaterMask(Pair<T> left, Pair<T> right) =>
+        T.GreaterMask(left._low, right._low) | (T.GreaterMask(left._high, right._high) << T.Count);
+}
+

@@ -1,0 +1,47 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Distributed.Engine;
+
+/// <summary>
+/// A row of float32 lanes: the unit in which every kernel is written, once for all widths. Operations work lane by
+/// lane, each as the scalar operation would: one rounding, multiply-add always fused. So a lane's value depends on
+/// what went into it and never on how wide the row is, and all widths give the same bits.
+/// </summary>
+internal unsafe interface ILanes<TSelf>
+    where TSelf : unmanaged, ILanes<TSelf>
+{
+    /// <summary>Number of lanes: a constant to the JIT.</summary>
+    static abstract int Count { get; }
+
+    static abstract TSelf Zero { get; }
+
+    static abstract TSelf Splat(float value);
+
+    static abstract TSelf Load(float* source);
+
+    static abstract void Store(float* destination, TSelf value);
+
+    /// <summary>a b + c, rounded once.</summary>
+    static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
+
+    static abstract TSelf Add(TSelf a, TSelf b);
+
+    static abstract TSelf Subtract(TSelf a, TSelf b);
+
+    static abstract TSelf Multiply(TSelf a, TSelf b);
+
+    static abstract TSelf Divide(TSelf a, TSelf b);
+
+    static abstract TSelf Sqrt(TSelf a);
+
+    /// <summary>0 where x is less than 0, else x: keeps negative zero and NaN.</summary>
+    static abstract TSelf Relu(TSelf x);
+
+    /// <summary>Lane by lane: left &gt; right ? whenGreater : otherwise. False where either is NaN.</summary>
+    static abstract TSelf SelectGreater(TSelf left, TSelf right, TSelf whenGreater, TSelf otherwise);
+
+    /// <summary>Bit i is set where lane i of left is greater than lane i of right. For rows of at most 64 lanes.</summary>
+    static abstract ulong GreaterMask(TSelf left, TSelf right);
+}
