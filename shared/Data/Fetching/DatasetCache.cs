@@ -5,9 +5,6 @@ namespace Distributed.Data.Fetching;
 /// <summary>The user's cache of one published data set: a directory of unpacked, verified files.</summary>
 internal sealed class DatasetCache(string root, CatalogEntry entry)
 {
-    /// <summary>The environment variable that names the cache's root.</summary>
-    public const string RootVariable = "DISTRIBUTED_CACHE_DIR";
-
     private const string LockName = ".lock";
     private static readonly TimeSpan s_lockRetry = TimeSpan.FromMilliseconds(100);
 
@@ -19,7 +16,7 @@ internal sealed class DatasetCache(string root, CatalogEntry entry)
     /// </summary>
     public static string DefaultRoot()
     {
-        if (Environment.GetEnvironmentVariable(RootVariable) is { Length: > 0 } named)
+        if (Environment.GetEnvironmentVariable(DatasetSource.CacheVariable) is { Length: > 0 } named)
             return named;
         string home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
         string? caches =
@@ -28,7 +25,7 @@ internal sealed class DatasetCache(string root, CatalogEntry entry)
             : home.Length == 0 ? null
             : Path.Combine(home, OperatingSystem.IsMacOS() ? "Library/Caches" : ".cache");
         if (string.IsNullOrEmpty(caches))
-            throw new RunFailedException($"there is no home directory to keep data sets in; name a directory in {RootVariable} or pass --data-dir");
+            throw new RunFailedException($"there is no home directory to keep data sets in; name a directory in {DatasetSource.CacheVariable} or pass --data-dir");
         return Path.Combine(caches, "distributed-training", "datasets");
     }
 
@@ -135,6 +132,6 @@ internal sealed class DatasetCache(string root, CatalogEntry entry)
     };
 
     private RunFailedException Unusable(Exception refusal) => new(
-        $"the cache of data sets cannot be written: {Directory}: {FileFault.Describe(refusal)}; name another directory in {RootVariable} or pass --data-dir",
+        $"the cache of data sets cannot be written: {Directory}: {FileFault.Describe(refusal)}; name another directory in {DatasetSource.CacheVariable} or pass --data-dir",
         refusal);
 }

@@ -21,6 +21,9 @@ public sealed record DatasetSourceOptions
 /// </summary>
 public sealed class DatasetSource(DatasetSourceOptions options)
 {
+    /// <summary>The environment variable that names the cache's root directory.</summary>
+    public const string CacheVariable = "DISTRIBUTED_CACHE_DIR";
+
     /// <summary>Loads a data set, fetching it into the cache if need be.</summary>
     /// <param name="dataset">A name of the catalogue, or a directory of IDX files.</param>
     /// <param name="dataDirectory">--data-dir: where the files of a catalogue's data set are; null to find them.</param>

