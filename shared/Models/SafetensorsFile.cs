@@ -65,6 +65,11 @@ public sealed record SafetensorsFile(IReadOnlyDictionary<string, string> Metadat
         {
             return Parse(content);
         }
+        catch (InvalidOperationException fault)
+        {
+            // What the parser lets through until the text is asked for: bytes that are not UTF-8, half a surrogate pair.
+            throw new ConfigurationException($"{path}: not a usable safetensors file: a text in its header is not valid Unicode", fault);
+        }
         catch (InvalidDataException fault)
         {
             throw new ConfigurationException($"{path}: not a usable safetensors file: {fault.Message}", fault);
