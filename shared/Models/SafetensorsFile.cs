@@ -58,7 +58,8 @@ public sealed record SafetensorsFile(IReadOnlyDictionary<string, string> Metadat
         }
         catch (Exception refusal) when (FileFault.Is(refusal))
         {
-            throw new ConfigurationException($"{path}: {(Directory.Exists(path) ? "is a directory, not a file" : FileFault.Describe(refusal))}", refusal);
+            string fault = Directory.Exists(path) ? "is a directory, not a file" : refusal is DirectoryNotFoundException ? "no such file" : FileFault.Describe(refusal);
+            throw new ConfigurationException($"{path}: {fault}", refusal);
         }
 
         try
