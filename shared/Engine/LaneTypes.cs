@@ -194,7 +194,11 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
 
     public static int Count => 2 * T.Count;
 
-    public static Pair<T> Zero => new(T.Zero, T.Zero);
+    public static Pair<T> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(T.Zero, T.Zero);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Splat(float value)
