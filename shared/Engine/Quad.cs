@@ -13,6 +13,8 @@ internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : 
 
     public static int Count => 4 * T.Count;
 
+    public static bool HasManyRegisters => T.HasManyRegisters;
+
     public static Quad<T> Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -74,6 +76,17 @@ internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : 
         T.SelectGreater(left._second, right._second, whenGreater._second, otherwise._second),
         T.SelectGreater(left._third, right._third, whenGreater._third, otherwise._third),
         T.SelectGreater(left._fourth, right._fourth, whenGreater._fourth, otherwise._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> SelectEqual(Quad<T> left, Quad<T> right, Quad<T> whenEqual, Quad<T> otherwise) => new(
+        T.SelectEqual(left._first, right._first, whenEqual._first, otherwise._first),
+        T.SelectEqual(left._second, right._second, whenEqual._second, otherwise._second),
+        T.SelectEqual(left._third, right._third, whenEqual._third, otherwise._third),
+        T.SelectEqual(left._fourth, right._fourth, whenEqual._fourth, otherwise._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> PowerOfTwo(Quad<T> n) =>
+        new(T.PowerOfTwo(n._first), T.PowerOfTwo(n._second), T.PowerOfTwo(n._third), T.PowerOfTwo(n._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong GreaterMask(Quad<T> left, Quad<T> right) =>

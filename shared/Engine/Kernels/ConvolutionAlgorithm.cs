@@ -28,8 +28,8 @@ internal interface IConvolutionAlgorithm
     static abstract void TransformOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes>;
 
-    /// <summary>B.</summary>
-    static abstract void TransposeInput<TLanes>(Square source, Square destination, int channels)
+    /// <summary>B; added to the destination, since input tiles overlap.</summary>
+    static abstract void AddTransposedInput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes>;
 
     /// <summary>G'.</summary>

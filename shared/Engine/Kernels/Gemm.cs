@@ -28,7 +28,7 @@ internal static unsafe class Gemm
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int column = 0;
-        if (VectorRegisters.AreMany<TLanes>())
+        if (TLanes.HasManyRegisters)
         {
             for (; column + Quad<TLanes>.Count <= columns; column += Quad<TLanes>.Count)
                 MultiplyColumns<Quad<TLanes>>(a, b, c, column, rows, depth);

@@ -20,6 +20,8 @@ internal readonly unsafe struct Square(float* data, nint rowStride, nint columnS
 {
     public readonly float* Data = data;
     public readonly nint RowStride = rowStride, ColumnStride = columnStride;
+
+    public Square Moved(nint offset) => new(Data + offset, RowStride, ColumnStride);
 }
 
 /// <summary>Y = T X T' of a square of rows, a linear map applied down the columns and then along the rows.</summary>
@@ -38,11 +40,43 @@ internal static unsafe class TileTransform
         nint row = TMap.Inputs * TLanes.Count;
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
-            float* from = source.Data + channel, to = destination.Data + channel;
-            for (nint x = 0; x < TMap.Inputs; x++)
-                TMap.Apply<TLanes>(from + (x * source.ColumnStride), source.RowStride, half + (x * TLanes.Count), row);
+            ApplyToColumns<TMap, TLanes>(source.Moved(channel), half);
+            float* target = destination.Data + channel;
             for (nint y = 0; y < TMap.Outputs; y++)
-                TMap.Apply<TLanes>(half + (y * row), TLanes.Count, to + (y * destination.RowStride), destination.ColumnStride);
+                TMap.Apply<TLanes>(half + (y * row), TLanes.Count, target + (y * destination.RowStride), destination.ColumnStride);
         }
+    }
+
+    /// <summary>Y += T X T'.</summary>
+    /// <param name="channels">Floats in a row, a multiple of the lanes.</param>
+    [SkipLocalsInit]
+    public static void Add<TMap, TLanes>(Square source, Square destination, int channels)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        float* half = stackalloc float[MaximumSide * MaximumSide * TLanes.Count];
+        float* line = stackalloc float[MaximumSide * TLanes.Count];
+        nint row = TMap.Inputs * TLanes.Count;
+        for (nint channel = 0; channel < channels; channel += TLanes.Count)
+        {
+            ApplyToColumns<TMap, TLanes>(source.Moved(channel), half);
+            for (nint y = 0; y < TMap.Outputs; y++)
+            {
+                float* target = destination.Data + channel + (y * destination.RowStride);
+                TMap.Apply<TLanes>(half + (y * row), TLanes.Count, line, TLanes.Count);
+                for (nint x = 0; x < TMap.Outputs; x++, target += destination.ColumnStride)
+                    TLanes.Store(target, TLanes.Add(TLanes.Load(target), TLanes.Load(line + (x * TLanes.Count))));
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ApplyToColumns<TMap, TLanes>(Square source, float* half)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        nint row = TMap.Inputs * TLanes.Count;
+        for (nint x = 0; x < TMap.Inputs; x++)
+            TMap.Apply<TLanes>(source.Data + (x * source.ColumnStride), source.RowStride, half + (x * TLanes.Count), row);
     }
 }

@@ -23,8 +23,8 @@ internal abstract unsafe class Winograd2x2 : IConvolutionAlgorithm
     public static void TransformOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Output, TLanes>(source, destination, channels);
 
-    public static void TransposeInput<TLanes>(Square source, Square destination, int channels)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<InputTransposed, TLanes>(source, destination, channels);
+    public static void AddTransposedInput<TLanes>(Square source, Square destination, int channels)
+        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Add<InputTransposed, TLanes>(source, destination, channels);
 
     public static void TransposeKernel<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<KernelTransposed, TLanes>(source, destination, channels);
