@@ -50,8 +50,8 @@ public sealed unsafe class Executor : IDisposable
             pass.Gradient = sum;
             Forward(pass);
             MicrobatchResult result = Network.Compiled.Loss.Run(pass, labels, []);
-            IReadOnlyList<Operation> operations = Network.Compiled.Operations;
-            for (int i = operations.Count - 1; i >= 0; i--)
+            Operation[] operations = Network.Compiled.Operations;
+            for (int i = operations.Length - 1; i >= 0; i--)
                 operations[i].Backward(pass);
             return result;
         }
@@ -90,9 +90,8 @@ public sealed unsafe class Executor : IDisposable
 
     private void Forward(in Pass pass)
     {
-        IReadOnlyList<Operation> operations = Network.Compiled.Operations;
-        for (int i = 0; i < operations.Count; i++)
-            operations[i].Forward(pass);
+        foreach (Operation operation in Network.Compiled.Operations)
+            operation.Forward(pass);
     }
 
     private void CheckLabels(ReadOnlySpan<byte> labels)

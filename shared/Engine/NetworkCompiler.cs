@@ -5,7 +5,7 @@ using Distributed.Models;
 namespace Distributed.Engine;
 
 /// <summary>What a model becomes: operations in forward order, the loss at the end, and the memory an executor needs.</summary>
-internal sealed record CompiledNetwork(IReadOnlyList<Operation> Operations, LossOperation Loss, string LossLayer, Plane Images, int ArenaLength);
+internal sealed record CompiledNetwork(Operation[] Operations, LossOperation Loss, string LossLayer, Plane Images, int ArenaLength);
 
 /// <summary>
 /// Turns layers into operations: walks the model once, plans the planes between operations, and picks for each layer,
@@ -41,7 +41,7 @@ internal sealed class NetworkCompiler<TLanes>
         if (edge.Gradient is null)
             throw new ConfigurationException($"model '{_model.Definition.Name}' has no weights to train");
         LossOperation loss = new SoftmaxCrossEntropy<TLanes>(edge, _arena.ReservePlane(edge.Value.Shape));
-        return new CompiledNetwork(_operations, loss, _model.Layers[^1].Name, images, _arena.Length);
+        return new CompiledNetwork([.. _operations], loss, _model.Layers[^1].Name, images, _arena.Length);
     }
 
     private Edge Add(ResolvedLayer layer, int index, Edge input)

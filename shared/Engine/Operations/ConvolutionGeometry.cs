@@ -44,7 +44,7 @@ internal sealed class ConvolutionGeometry
     public Plane? GradientSource { get; private set; }
 
     /// <summary>The input's gradient, by residue of the pixel's place modulo the strides: each residue meets its own taps.</summary>
-    public IReadOnlyList<Phase> Phases { get; private set; } = [];
+    public Phase[] Phases { get; private set; } = [];
 
     /// <summary>Offset of the first pixel inside the source's border, in floats.</summary>
     public int SourceInterior => (_rows.PadBefore * Source.RowStride) + (_columns.PadBefore * Source.ChannelStride);
@@ -123,7 +123,7 @@ internal sealed class ConvolutionGeometry
             }
         }
 
-        Phases = phases;
+        Phases = [.. phases];
     }
 
     private static int Taps(WindowAxis axis, int residue) => residue < axis.Size ? ((axis.Size - 1 - residue) / axis.Stride) + 1 : 0;
