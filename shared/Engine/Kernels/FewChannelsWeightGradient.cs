@@ -21,41 +21,41 @@ internal static unsafe class FewChannelsWeightGradient
         float* winners, float* gradient, int filterStride, float* weights, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
+        float* taps = stackalloc float[9 * TLanes.Count];
         for (nint filter = 0; filter < filters; filter += TLanes.Count)
         {
             for (nint channel = 0; channel < channels; channel++)
             {
-                TapRow<TLanes> top = TapRow<TLanes>.Zero, middle = top, bottom = top;
-                nint place = filter;
-                foreach (int window in windows)
-                {
-                    TLanes winner = TLanes.Load(winners + place), passing = TLanes.Load(gradient + place);
-                    place += filterStride;
-                    for (int position = 0; position < 4; position++)
-                    {
-                        float* x = input + window + channel + ((position >> 1) * rowStride) + ((position & 1) * channelStride);
-                        TLanes here = WindowMaximum.GradientAt(position + 1, winner, passing);
-                        top = top.AddValues(here, x, channelStride);
-                        middle = middle.AddValues(here, x + rowStride, channelStride);
-                        bottom = bottom.AddValues(here, x + (2 * rowStride), channelStride);
-                    }
-                }
-
-                nint tap = (nint)channels * filters;
+                Sum<TLanes>(input + channel, rowStride, channelStride, windows, winners + filter, gradient + filter, filterStride, taps);
                 float* target = weights + (channel * filters) + filter;
-                StoreTaps(top, target, tap, filters - (int)filter);
-                StoreTaps(middle, target + (3 * tap), tap, filters - (int)filter);
-                StoreTaps(bottom, target + (6 * tap), tap, filters - (int)filter);
+                for (nint tap = 0; tap < 9; tap++)
+                    OuterSum.StoreFirst(target + (tap * channels * filters), TLanes.Load(taps + (tap * TLanes.Count)), filters - (int)filter);
             }
         }
     }
 
-    private static void StoreTaps<TLanes>(TapRow<TLanes> taps, float* target, nint stride, int count)
+    private static void Sum<TLanes>(
+        float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> windows, float* winners, float* gradient, nint filterStride, float* taps)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float* lanes = stackalloc float[3 * TLanes.Count];
-        taps.Store(lanes, TLanes.Count);
-        for (nint tap = 0; tap < 3; tap++)
-            OuterSum.StoreFirst(target + (tap * stride), TLanes.Load(lanes + (tap * TLanes.Count)), count);
+        TapRow<TLanes> top = TapRow<TLanes>.Zero, middle = top, bottom = top;
+        foreach (int window in windows)
+        {
+            TLanes winner = TLanes.Load(winners), passing = TLanes.Load(gradient);
+            winners += filterStride;
+            gradient += filterStride;
+            for (int position = 0; position < 4; position++)
+            {
+                float* x = input + window + ((position >> 1) * rowStride) + ((position & 1) * channelStride);
+                TLanes here = WindowMaximum.GradientAt(position + 1, winner, passing);
+                top = top.AddValues(here, x, channelStride);
+                middle = middle.AddValues(here, x + rowStride, channelStride);
+                bottom = bottom.AddValues(here, x + (2 * rowStride), channelStride);
+            }
+        }
+
+        top.Store(taps, TLanes.Count);
+        middle.Store(taps + (3 * TLanes.Count), TLanes.Count);
+        bottom.Store(taps + (6 * TLanes.Count), TLanes.Count);
     }
 }
