@@ -65,7 +65,7 @@ def describe(tensors):
         n = np.arange(flat.size)
         places = np.unique(np.linspace(0, flat.size - 1, 48).astype(int))
         out.append(dict(
-            name=f"{order[i // 2]}/{('kernel', 'bias')[i % 2]}", norm=float(np.linalg.norm(flat)), largest=float(np.abs(flat).max()),
+            name=f"{order[i // 2]}/{('kernel', 'bias')[i % 2]}", norm=float(np.linalg.norm(flat)),
             products=[float(flat @ np.cos(0.37 * k * n + k)) for k in (1, 2, 3)],
             places=places.tolist(), values=flat[places].tolist()))
     return out
@@ -94,7 +94,6 @@ for step in range(20):
 flat = np.concatenate([initial[f"{layer}/{part}"].reshape(-1) for layer in order for part in ("kernel", "bias")])
 json.dump(dict(
     torch=torch.__version__, initial_sha256=hashlib.sha256(flat.astype("<f4").tobytes()).hexdigest(),
-    loss_sum=loss.item(), gradients=gradients, weights_after_20_steps=describe(net.p),
-    moved_after_20_steps=[float((p.detach() - torch.tensor(initial[f"{order[i // 2]}/{('kernel', 'bias')[i % 2]}"])).norm()) for i, p in enumerate(net.p)]),
+    loss_sum=loss.item(), gradients=gradients, weights_after_20_steps=describe(net.p)),
     sys.stdout, indent=1)
 print()
