@@ -25,11 +25,12 @@ public struct Philox
     /// <param name="purpose">What the numbers are for.</param>
     /// <param name="a">First coordinate within the purpose (an epoch, a layer).</param>
     /// <param name="b">Second coordinate (a shard, a sample).</param>
-    public Philox(ulong seed, RandomPurpose purpose, uint a, uint b)
+    /// <param name="stream">Third coordinate, below 2^24 (a layer).</param>
+    public Philox(ulong seed, RandomPurpose purpose, uint a, uint b, uint stream = 0)
     {
         _key0 = (uint)seed;
         _key1 = (uint)(seed >> 32);
-        _purpose = (uint)purpose;
+        _purpose = (uint)purpose | (stream << 8);
         _a = a;
         _b = b;
     }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 
 namespace Distributed.Engine;
@@ -10,6 +11,8 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     private readonly Vector512<float> _value = value;
 
     public static int Count => 16;
+
+    public static bool HasManyRegisters => true;
 
     public static Lanes512 Zero => new(Vector512<float>.Zero);
 
@@ -48,6 +51,14 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         new(Vector512.ConditionalSelect(Vector512.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 SelectEqual(Lanes512 left, Lanes512 right, Lanes512 whenEqual, Lanes512 otherwise) =>
+        new(Vector512.ConditionalSelect(Vector512.Equals(left._value, right._value), whenEqual._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 PowerOfTwo(Lanes512 n) =>
+        new(Vector512.ShiftLeft(Vector512.ConvertToInt32(n._value) + Vector512.Create(127), 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong GreaterMask(Lanes512 left, Lanes512 right) =>
         Vector512.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
 }
@@ -58,6 +69,8 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     private readonly Vector256<float> _value = value;
 
     public static int Count => 8;
+
+    public static bool HasManyRegisters => Avx512F.VL.IsSupported;
 
     public static Lanes256 Zero => new(Vector256<float>.Zero);
 
@@ -96,6 +109,14 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
         new(Vector256.ConditionalSelect(Vector256.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 SelectEqual(Lanes256 left, Lanes256 right, Lanes256 whenEqual, Lanes256 otherwise) =>
+        new(Vector256.ConditionalSelect(Vector256.Equals(left._value, right._value), whenEqual._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 PowerOfTwo(Lanes256 n) =>
+        new(Vector256.ShiftLeft(Vector256.ConvertToInt32(n._value) + Vector256.Create(127), 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong GreaterMask(Lanes256 left, Lanes256 right) =>
         Vector256.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
 }
@@ -106,6 +127,8 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     private readonly Vector128<float> _value = value;
 
     public static int Count => 4;
+
+    public static bool HasManyRegisters => Avx512F.VL.IsSupported || AdvSimd.IsSupported;
 
     public static Lanes128 Zero => new(Vector128<float>.Zero);
 
@@ -147,6 +170,14 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
         new(Vector128.ConditionalSelect(Vector128.GreaterThan(left._value, right._value), whenGreater._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 SelectEqual(Lanes128 left, Lanes128 right, Lanes128 whenEqual, Lanes128 otherwise) =>
+        new(Vector128.ConditionalSelect(Vector128.Equals(left._value, right._value), whenEqual._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 PowerOfTwo(Lanes128 n) =>
+        new(Vector128.ShiftLeft(Vector128.ConvertToInt32(n._value) + Vector128.Create(127), 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong GreaterMask(Lanes128 left, Lanes128 right) =>
         Vector128.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
 }
@@ -157,6 +188,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     private readonly float _value = value;
 
     public static int Count => 1;
+
+    public static bool HasManyRegisters => false;
 
     public static ScalarLane Zero => new(0);
 
@@ -183,6 +216,11 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     public static ScalarLane SelectGreater(ScalarLane left, ScalarLane right, ScalarLane whenGreater, ScalarLane otherwise) =>
         left._value > right._value ? whenGreater : otherwise;
 
+    public static ScalarLane SelectEqual(ScalarLane left, ScalarLane right, ScalarLane whenEqual, ScalarLane otherwise) =>
+        left._value == right._value ? whenEqual : otherwise;
+
+    public static ScalarLane PowerOfTwo(ScalarLane n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
+
     public static ulong GreaterMask(ScalarLane left, ScalarLane right) => left._value > right._value ? 1ul : 0;
 }
 
@@ -193,6 +231,8 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
     private readonly T _low = low, _high = high;
 
     public static int Count => 2 * T.Count;
+
+    public static bool HasManyRegisters => T.HasManyRegisters;
 
     public static Pair<T> Zero => new(T.Zero, T.Zero);
 
@@ -241,7 +281,14 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
         T.SelectGreater(left._high, right._high, whenGreater._high, otherwise._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> SelectEqual(Pair<T> left, Pair<T> right, Pair<T> whenEqual, Pair<T> otherwise) => new(
+        T.SelectEqual(left._low, right._low, whenEqual._low, otherwise._low),
+        T.SelectEqual(left._high, right._high, whenEqual._high, otherwise._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> PowerOfTwo(Pair<T> n) => new(T.PowerOfTwo(n._low), T.PowerOfTwo(n._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong GreaterMask(Pair<T> left, Pair<T> right) =>
         T.GreaterMask(left._low, right._low) | (T.GreaterMask(left._high, right._high) << T.Count);
 }
-

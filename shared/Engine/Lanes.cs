@@ -1,7 +1,3 @@
-using System.Numerics;
-using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
-
 namespace Distributed.Engine;
 
 /// <summary>
@@ -14,6 +10,9 @@ internal unsafe interface ILanes<TSelf>
 {
     /// <summary>Number of lanes: a constant to the JIT.</summary>
     static abstract int Count { get; }
+
+    /// <summary>True where the processor has 32 registers of this width (AVX-512, Arm64) and not 16: how large a tile may be.</summary>
+    static abstract bool HasManyRegisters { get; }
 
     static abstract TSelf Zero { get; }
 
@@ -41,6 +40,12 @@ internal unsafe interface ILanes<TSelf>
 
     /// <summary>Lane by lane: left &gt; right ? whenGreater : otherwise. False where either is NaN.</summary>
     static abstract TSelf SelectGreater(TSelf left, TSelf right, TSelf whenGreater, TSelf otherwise);
+
+    /// <summary>Lane by lane: left == right ? whenEqual : otherwise.</summary>
+    static abstract TSelf SelectEqual(TSelf left, TSelf right, TSelf whenEqual, TSelf otherwise);
+
+    /// <summary>2^n, for whole n from -126 to 127.</summary>
+    static abstract TSelf PowerOfTwo(TSelf n);
 
     /// <summary>Bit i is set where lane i of left is greater than lane i of right. For rows of at most 64 lanes.</summary>
     static abstract ulong GreaterMask(TSelf left, TSelf right);

@@ -10,16 +10,20 @@ namespace Distributed.Engine;
 /// <param name="Offset">Floats from the arena's start, for a whole microbatch; a multiple of 16.</param>
 /// <param name="Shape">Of one sample.</param>
 /// <param name="ChannelStride">Floats from pixel to pixel.</param>
-internal sealed record Plane(int Offset, SampleShape Shape, int ChannelStride)
+/// <param name="SampleStride">Floats from sample to sample.</param>
+internal sealed record Plane(int Offset, SampleShape Shape, int ChannelStride, int SampleStride)
 {
-    /// <summary>Floats from sample to sample, rounded up to a multiple of 16.</summary>
-    public int SampleStride => ArenaPlan.RoundUp(Shape.Height * Shape.Width * ChannelStride);
+    public int Pixels => Shape.Height * Shape.Width;
 
     /// <summary>No padding between pixels: (h, w, c) is at (h W + w) C + c.</summary>
     public bool IsDense => ChannelStride == Shape.Channels;
 
     public int RowStride => Shape.Width * ChannelStride;
 }
+
+/// <summary>What one operation hands to the next: values, and the gradient of the loss by them. Both have one layout.</summary>
+/// <param name="Gradient">Null where nobody needs it: on the way in from the images.</param>
+internal sealed record Edge(Plane Value, Plane? Gradient);
 
 /// <summary>Hands out places in the arena while a network is compiled. Nothing is allocated after that.</summary>
 internal sealed class ArenaPlan(int microbatch)
@@ -47,9 +51,17 @@ internal sealed class ArenaPlan(int microbatch)
     /// <summary>A tensor for a microbatch whose pixels are padded to whole lines of channels.</summary>
     public Plane ReservePlane(SampleShape shape)
     {
-        Plane plane = new(0, shape, RoundUp(shape.Channels));
-        return plane with { Offset = Reserve(Microbatch * plane.SampleStride) };
+        int channelStride = RoundUp(shape.Channels);
+        int sampleStride = checked(shape.Height * shape.Width * channelStride);
+        return new Plane(Reserve(checked(Microbatch * sampleStride)), shape, channelStride, sampleStride);
     }
+
+    /// <summary>A tensor for a microbatch without any padding: where images come in, and what Flatten gives.</summary>
+    public Plane ReserveDensePlane(SampleShape shape) =>
+        new(Reserve(checked(Microbatch * shape.Length)), shape, shape.Channels, shape.Length);
+
+    /// <summary>The values between two operations with a place for their gradient.</summary>
+    public Edge ReserveEdge(SampleShape shape) => new(ReservePlane(shape), ReservePlane(shape));
 }
 
 /// <summary>One microbatch on its way through the network: what an operation sees of its executor.</summary>

@@ -1,0 +1,48 @@
+using Distributed.Engine;
+
+namespace Distributed.Optimizers;
+
+/// <summary>
+/// Turns the summed gradient of a step into new weights. Every operation is rounded as IEEE 754 says and no element
+/// meets another, so the result is the same at every vector width.
+/// </summary>
+public abstract unsafe class Optimizer
+{
+    /// <summary>
+    /// Moving averages below this are taken as it (or as zero): further down they would become denormal numbers, which
+    /// are slow, and no digit of a float32 weight depends on them.
+    /// </summary>
+    internal const float Floor = 1e-30f;
+
+    private readonly int _parameterCount;
+
+    private protected Optimizer(int parameterCount) => _parameterCount = parameterCount;
+
+    /// <exception cref="ConfigurationException">An argument is out of range.</exception>
+    public static Optimizer Create(OptimizerSettings settings, int parameterCount)
+    {
+        settings.Validate();
+        return settings.Kind switch
+        {
+            OptimizerKind.Rmsprop => new Rmsprop(settings, parameterCount),
+            OptimizerKind.Sgd => new Sgd(settings, parameterCount),
+            OptimizerKind.Adam => new Adam(settings, parameterCount),
+            _ => throw new ArgumentOutOfRangeException(nameof(settings)),
+        };
+    }
+
+    /// <summary>One step.</summary>
+    /// <param name="parameters">P weights, updated in place.</param>
+    /// <param name="gradientSum">P gradients, summed over the step's samples.</param>
+    /// <param name="samples">How many samples that was: the divisor that makes the mean.</param>
+    public void Update(Span<float> parameters, ReadOnlySpan<float> gradientSum, int samples)
+    {
+        if (parameters.Length != _parameterCount || gradientSum.Length != _parameterCount)
+            throw new ArgumentException($"expected {_parameterCount} weights and gradients, not {parameters.Length} and {gradientSum.Length}");
+        ArgumentOutOfRangeException.ThrowIfLessThan(samples, 1);
+        fixed (float* w = parameters, g = gradientSum)
+            Update(w, g, _parameterCount, samples);
+    }
+
+    private protected abstract void Update(float* parameters, float* gradientSum, int count, int samples);
+}
