@@ -2,11 +2,6 @@ using Distributed.Models;
 
 namespace Distributed.Engine;
 
-/// <summary>What a microbatch gave: sums, never means.</summary>
-/// <param name="LossSum">Cross-entropy summed over the samples, in nats.</param>
-/// <param name="Correct">Samples whose most probable class is their label.</param>
-public readonly record struct MicrobatchResult(double LossSum, int Correct);
-
 /// <summary>Names one operation of a compiled network and the kernels it runs.</summary>
 public readonly record struct OperationDescription(string Layers, string Kernels);
 
@@ -15,13 +10,19 @@ public readonly record struct OperationDescription(string Layers, string Kernels
 /// but for the weights of the step, which <see cref="Prepare"/> packs; any number of <see cref="Executor"/>s then run
 /// microbatches on it, one thread each.
 /// </summary>
-public sealed class Network : IDisposable
+public sealed unsafe class Network : IDisposable
 {
-    private Network(ResolvedModel model, int microbatch, InstructionSet instructionSet)
+    private Network(ResolvedModel model, int microbatch, InstructionSet instructionSet, CompiledNetwork compiled)
     {
         Model = model;
         Microbatch = microbatch;
         InstructionSet = instructionSet;
+        Compiled = compiled;
+        Operations =
+        [
+            .. compiled.Operations.Select(static operation => new OperationDescription(operation.Layers, operation.Kernels)),
+            new OperationDescription(compiled.LossLayer, compiled.Loss.Kernels),
+        ];
     }
 
     public ResolvedModel Model { get; }
@@ -32,54 +33,50 @@ public sealed class Network : IDisposable
     public InstructionSet InstructionSet { get; }
 
     /// <summary>Which layer got which kernel, in order.</summary>
-    public IReadOnlyList<OperationDescription> Operations => throw new InvalidOperationException();
+    public IReadOnlyList<OperationDescription> Operations { get; }
+
+    internal CompiledNetwork Compiled { get; }
 
     /// <summary>Compiles a model for passes of up to <paramref name="microbatch"/> samples.</summary>
-    public static Network Compile(ResolvedModel model, int microbatch, InstructionSet instructionSet) => new(model, microbatch, instructionSet);
+    /// <exception cref="ConfigurationException">The model has nothing to train, or needs more memory than can be addressed.</exception>
+    public static Network Compile(ResolvedModel model, int microbatch, InstructionSet instructionSet)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(microbatch, 1);
+        try
+        {
+            return new Network(model, microbatch, instructionSet, instructionSet switch
+            {
+                InstructionSet.Avx512 => NetworkCompiler<Lanes512>.Compile(model, microbatch),
+                InstructionSet.Avx2 => NetworkCompiler<Lanes256>.Compile(model, microbatch),
+                InstructionSet.Vector128 => NetworkCompiler<Lanes128>.Compile(model, microbatch),
+                _ => NetworkCompiler<ScalarLane>.Compile(model, microbatch),
+            });
+        }
+        catch (OverflowException overflow)
+        {
+            throw new ConfigurationException($"model '{model.Definition.Name}' needs more than 2^31 values for {microbatch} samples at once; use more shards or a smaller batch", overflow);
+        }
+    }
 
     /// <summary>Takes the weights of a step. No executor may be running.</summary>
     /// <param name="parameters">P values in <see cref="ResolvedModel.Parameters"/> order.</param>
-    public void Prepare(ReadOnlySpan<float> parameters) => throw new InvalidOperationException();
+    public void Prepare(ReadOnlySpan<float> parameters)
+    {
+        if (parameters.Length != Model.ParameterCount)
+            throw new ArgumentException($"expected {Model.ParameterCount} parameters, not {parameters.Length}", nameof(parameters));
+        fixed (float* pointer = parameters)
+        {
+            foreach (Operation operation in Compiled.Operations)
+                operation.Prepare(pointer);
+        }
+    }
 
-    /// <summary>A new executor: the memory that one thread needs to run passes.</summary>
+    /// <summary>A new executor: the memory that one thread needs to run passes. Dispose it before the network.</summary>
     public Executor CreateExecutor() => new(this);
 
     public void Dispose()
     {
-    }
-}
-
-/// <summary>Runs microbatches through a network on the caller's thread, without allocating.</summary>
-public sealed class Executor : IDisposable
-{
-    internal Executor(Network network) => Network = network;
-
-    public Network Network { get; }
-
-    /// <summary>
-    /// Where the caller puts a pass's images before it runs: (microbatch, height, width, channels), dense,
-    /// one sample every <see cref="SampleShape.Length"/> floats, pixels already divided by 255.
-    /// </summary>
-    public Span<float> Images => throw new InvalidOperationException();
-
-    /// <summary>Forward, loss and backward for the images put into <see cref="Images"/>.</summary>
-    /// <param name="labels">One class number a sample; their count is the pass's samples, 1 to the microbatch.</param>
-    /// <param name="sampleNumbers">Each sample's number in the training set, the key of its dropout masks.</param>
-    /// <param name="seed">The run's seed.</param>
-    /// <param name="epoch">The epoch, from 0.</param>
-    /// <param name="gradient">Receives P gradients, summed over the samples.</param>
-    public MicrobatchResult Train(ReadOnlySpan<byte> labels, ReadOnlySpan<int> sampleNumbers, ulong seed, int epoch, Span<float> gradient) =>
-        throw new InvalidOperationException();
-
-    /// <summary>Forward and loss only, dropout off.</summary>
-    /// <param name="labels">One class number a sample.</param>
-    /// <param name="predictions">Receives each sample's most probable class (the first, where several are).</param>
-    public MicrobatchResult Evaluate(ReadOnlySpan<byte> labels, Span<byte> predictions) => throw new InvalidOperationException();
-
-    /// <summary>Forward only, dropout off: class probabilities for <paramref name="samples"/> images, samples x classes.</summary>
-    public void Predict(int samples, Span<float> probabilities) => throw new InvalidOperationException();
-
-    public void Dispose()
-    {
+        foreach (Operation operation in Compiled.Operations)
+            operation.Dispose();
     }
 }

@@ -60,6 +60,9 @@ internal sealed class ArenaPlan(int microbatch)
     public Plane ReserveDensePlane(SampleShape shape) =>
         new(Reserve(checked(Microbatch * shape.Length)), shape, shape.Channels, shape.Length);
 
+    /// <summary>A tensor of the same shape and layout as another.</summary>
+    public Plane ReserveLike(Plane plane) => plane with { Offset = Reserve(checked(Microbatch * plane.SampleStride)) };
+
     /// <summary>The values between two operations with a place for their gradient.</summary>
     public Edge ReserveEdge(SampleShape shape) => new(ReservePlane(shape), ReservePlane(shape));
 }

@@ -1,0 +1,136 @@
+using Distributed.Engine.Operations;
+using Distributed.Models;
+
+namespace Distributed.Engine;
+
+/// <summary>What a model becomes: operations in forward order, the loss at the end, and the memory an executor needs.</summary>
+internal sealed record CompiledNetwork(Operation[] Operations, LossOperation Loss, string LossLayer, Plane Images, int ArenaLength);
+
+/// <summary>
+/// Turns layers into operations: walks the model once, plans the planes between operations, and picks for each layer,
+/// or run of layers, the kernel that fits.
+/// </summary>
+internal sealed class NetworkCompiler<TLanes>
+    where TLanes : unmanaged, ILanes<TLanes>
+{
+    private readonly ResolvedModel _model;
+    private readonly ArenaPlan _arena;
+    private readonly List<Operation> _operations = [];
+
+    private NetworkCompiler(ResolvedModel model, int microbatch)
+    {
+        _model = model;
+        _arena = new ArenaPlan(microbatch);
+    }
+
+    public static CompiledNetwork Compile(ResolvedModel model, int microbatch) => new NetworkCompiler<TLanes>(model, microbatch).Compile();
+
+    private CompiledNetwork Compile()
+    {
+        Plane images = _arena.ReserveDensePlane(_model.Input);
+        Edge edge = new(images, null);
+        for (int i = 0; i < _model.Layers.Count; i++)
+            edge = Add(_model.Layers[i], i, edge);
+
+        if (edge.Gradient is null)
+            throw new ConfigurationException($"model '{_model.Definition.Name}' has no weights to train");
+        LossOperation loss = new SoftmaxCrossEntropy<TLanes>(edge, _arena.ReservePlane(edge.Value.Shape));
+        return new CompiledNetwork([.. _operations], loss, _model.Layers[^1].Name, images, _arena.Length);
+    }
+
+    private Edge Add(ResolvedLayer layer, int index, Edge input)
+    {
+        switch (layer.Definition)
+        {
+            case Conv2D conv:
+                return AddActivation(
+                    layer, index, conv.Activation,
+                    AddConvolution(layer, input, conv.KernelSize, conv.Strides, conv.Padding, relu: conv.Activation == ActivationKind.Relu));
+            case Dense dense:
+                return AddActivation(
+                    layer, index, dense.Activation,
+                    AddConvolution(layer, input, new Size2D(1, 1), new Size2D(1, 1), Padding.Valid, relu: dense.Activation == ActivationKind.Relu));
+            case ActivationLayer activation:
+                return activation.Activation == ActivationKind.Relu
+                    ? AddElementwise(layer, ActivationKind.Relu, input)
+                    : AddActivation(layer, index, activation.Activation, input);
+            case MaxPooling2D pool:
+                return AddMaxPooling(layer, pool, input);
+            case AveragePooling2D pool:
+                return AddAveragePooling(layer, pool, input);
+            case Models.Flatten:
+                return AddFlatten(layer, input);
+            case Models.Dropout dropout:
+                return AddDropout(layer, index, dropout, input);
+            default:
+                throw new ConfigurationException($"layer '{layer.Name}' is of a kind that this engine does not know: {layer.Definition.GetType().Name}");
+        }
+    }
+
+    private Edge AddConvolution(ResolvedLayer layer, Edge input, Size2D kernel, Size2D strides, Padding padding, bool relu)
+    {
+        Edge output = _arena.ReserveEdge(layer.Output);
+        ConvolutionGeometry geometry = new(input, output, kernel, strides, padding, _arena);
+        ConvolutionParameters parameters = new(
+            layer.Parameters[0].Offset, layer.Parameters[1].Offset, kernel.Height * kernel.Width, layer.Input.Channels, layer.Output.Channels);
+        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu) { Layers = layer.Name }, output);
+    }
+
+    /// <summary>What is not fused already: nothing for linear and relu, the loss for the last layer's softmax, else an operation.</summary>
+    private Edge AddActivation(ResolvedLayer layer, int index, ActivationKind activation, Edge input) => activation switch
+    {
+        ActivationKind.Linear or ActivationKind.Relu => input,
+        ActivationKind.Softmax when index == _model.Layers.Count - 1 => input,
+        _ => AddElementwise(layer, activation, input),
+    };
+
+    private Edge AddElementwise(ResolvedLayer layer, ActivationKind activation, Edge input)
+    {
+        Edge output = ReserveLike(input);
+        return Emit(new Activation<TLanes>(activation, input, output) { Layers = layer.Name }, output);
+    }
+
+    private Edge AddMaxPooling(ResolvedLayer layer, MaxPooling2D pool, Edge input)
+    {
+        Edge output = ReserveOutput(layer.Output, input);
+        PoolingWindows windows = new(input.Value, pool.PoolSize, pool.Strides, pool.Padding);
+        return Emit(new MaxPooling<TLanes>(input, output, _arena.ReservePlane(layer.Output), windows) { Layers = layer.Name }, output);
+    }
+
+    private Edge AddAveragePooling(ResolvedLayer layer, AveragePooling2D pool, Edge input)
+    {
+        Edge output = ReserveOutput(layer.Output, input);
+        PoolingWindows windows = new(input.Value, pool.PoolSize, pool.Strides, pool.Padding);
+        return Emit(new AveragePooling<TLanes>(input, output, windows) { Layers = layer.Name }, output);
+    }
+
+    private Edge AddDropout(ResolvedLayer layer, int index, Models.Dropout dropout, Edge input)
+    {
+        Edge output = ReserveLike(input);
+        Plane mask = _arena.ReserveLike(input.Value);
+        return Emit(new Dropout<TLanes>(dropout.Rate, index, input, output, mask) { Layers = layer.Name }, output);
+    }
+
+    private Edge AddFlatten(ResolvedLayer layer, Edge input)
+    {
+        if (input.Value.IsDense)
+            return new Edge(View(input.Value), input.Gradient is null ? null : View(input.Gradient));
+        Edge output = ReserveOutput(layer.Output, input);
+        return Emit(new Operations.Flatten(input, output) { Layers = layer.Name }, output);
+
+        Plane View(Plane plane) => plane with { Shape = layer.Output, ChannelStride = plane.SampleStride };
+    }
+
+    private Edge Emit(Operation operation, Edge output)
+    {
+        _operations.Add(operation);
+        return output;
+    }
+
+    /// <summary>An output without weights before it needs no gradient either.</summary>
+    private Edge ReserveOutput(SampleShape shape, Edge input) =>
+        input.Gradient is null ? new Edge(_arena.ReservePlane(shape), null) : _arena.ReserveEdge(shape);
+
+    private Edge ReserveLike(Edge edge) =>
+        new(_arena.ReserveLike(edge.Value), edge.Gradient is null ? null : _arena.ReserveLike(edge.Gradient));
+}
