@@ -47,6 +47,9 @@ internal static class CommandLineHost
         void Stop(PosixSignalContext context, int code)
         {
             context.Cancel = true;
+            // At a terminal Ctrl-C reaches the owner too, which tells its workers when to go.
+            if (code == Interrupted && parsed.GetValue(JoinCommand.Owned))
+                return;
             signalCode = code;
             interruption.Cancel();
         }

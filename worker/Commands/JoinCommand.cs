@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Distributed.Worker.Session;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 
@@ -29,7 +30,7 @@ internal static class JoinCommand
     };
 
     // Not for people: the coordinator's single-machine mode holds the other end of standard input.
-    private static readonly Option<bool> Owned = new("--owned") { Hidden = true };
+    internal static readonly Option<bool> Owned = new("--owned") { Hidden = true };
 
     public static void AddTo(RootCommand root)
     {

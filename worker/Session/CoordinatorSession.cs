@@ -64,7 +64,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
             {
                 Hello = new Hello
                 {
-                    ProtocolVersion = WireFormat.ProtocolVersion,
+                    ProtocolVersion = TrainingWire.ProtocolVersion,
                     Name = options.Name,
                     Threads = (uint)options.Threads,
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),

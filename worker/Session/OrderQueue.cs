@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Distributed.Protos;
 using Distributed.Reduction;
 using Distributed.Worker.Compute;
+using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Worker.Session;
 
@@ -80,12 +81,12 @@ internal sealed class OrderQueue : IResultSink, IDisposable
             for (int i = 0; i < step.Nodes.Count; i++)
                 _nodes[i] = new TreeNode((int)step.Nodes[i].Level, (int)step.Nodes[i].Index);
             _run.Executor.Train(
-                WireFormat.ReadVector(step.Weights.Span), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
+                TrainingWire.ReadVector(step.Weights.Span), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
         }
         else if (order.Evaluate is { } evaluate)
         {
             _step = evaluate.Id;
-            _run.Executor.Evaluate(WireFormat.ReadVector(evaluate.Weights.Span), [.. evaluate.Blocks.Select(static block => (int)block)], this);
+            _run.Executor.Evaluate(TrainingWire.ReadVector(evaluate.Weights.Span), [.. evaluate.Blocks.Select(static block => (int)block)], this);
         }
     }
 }

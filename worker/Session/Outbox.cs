@@ -3,6 +3,7 @@ using Distributed.Protos;
 using Distributed.Reduction;
 using Google.Protobuf;
 using Grpc.Core;
+using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Worker.Session;
 
@@ -31,7 +32,7 @@ internal sealed class Outbox(PartialPool pool)
             {
                 Id = step,
                 Node = new Node { Level = (uint)node.Level, Index = (uint)node.Index },
-                Gradient = WireFormat.Wrap(partial.Gradient.Bytes),
+                Gradient = TrainingWire.Wrap(partial.Gradient.Bytes),
                 LossSum = partial.LossSum,
                 Correct = (uint)partial.Correct,
                 Samples = (uint)partial.Samples,

@@ -4,7 +4,7 @@ using Google.Protobuf;
 namespace Distributed.Protos;
 
 /// <summary>The one place that knows how vectors of float32 travel: little-endian, without a copy on either side.</summary>
-public static class WireFormat
+public static class TrainingWire
 {
     /// <summary>Raised whenever an older peer would misunderstand a message.</summary>
     public const uint ProtocolVersion = 1;
@@ -18,7 +18,7 @@ public static class WireFormat
     /// <summary>The largest vector that a message can carry: Protocol Buffers end at 2 GiB.</summary>
     public const int MaxVectorLength = (int.MaxValue - MessageOverhead) / sizeof(float);
 
-    static WireFormat()
+    static TrainingWire()
     {
         if (!BitConverter.IsLittleEndian)
             throw new PlatformNotSupportedException("vectors travel as little-endian float32, which this processor does not hold them in");
