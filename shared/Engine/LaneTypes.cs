@@ -234,7 +234,12 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
 
     public static bool HasManyRegisters => T.HasManyRegisters;
 
-    public static Pair<T> Zero => new(T.Zero, T.Zero);
+    // A tile asks for dozens of these: past its budget the JIT inlines only what it is told to.
+    public static Pair<T> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(T.Zero, T.Zero);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Splat(float value)

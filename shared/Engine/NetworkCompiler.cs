@@ -1,3 +1,4 @@
+using Distributed.Engine.Kernels;
 using Distributed.Engine.Operations;
 using Distributed.Models;
 
@@ -30,7 +31,12 @@ internal sealed class NetworkCompiler<TLanes>
         Plane images = _arena.ReserveDensePlane(_model.Input);
         Edge edge = new(images, null);
         for (int i = 0; i < _model.Layers.Count; i++)
-            edge = Add(_model.Layers[i], i, edge);
+        {
+            if (i + 1 < _model.Layers.Count && TryAddConvolutionPool(_model.Layers[i], _model.Layers[i + 1], edge) is { } pooled)
+                (edge, i) = (pooled, i + 1);
+            else
+                edge = Add(_model.Layers[i], i, edge);
+        }
 
         if (edge.Gradient is null)
             throw new ConfigurationException($"model '{_model.Definition.Name}' has no weights to train");
@@ -70,11 +76,47 @@ internal sealed class NetworkCompiler<TLanes>
     private Edge AddConvolution(ResolvedLayer layer, Edge input, Size2D kernel, Size2D strides, Padding padding, bool relu)
     {
         Edge output = _arena.ReserveEdge(layer.Output);
+        ConvolutionParameters parameters = ParametersOf(layer, kernel);
+        if (kernel == new Size2D(3, 3) && strides == new Size2D(1, 1) && TryAddWinograd(layer, input, output, padding, parameters, relu))
+            return output;
         ConvolutionGeometry geometry = new(input, output, kernel, strides, padding, _arena);
-        ConvolutionParameters parameters = new(
-            layer.Parameters[0].Offset, layer.Parameters[1].Offset, kernel.Height * kernel.Width, layer.Input.Channels, layer.Output.Channels);
         return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu) { Layers = layer.Name }, output);
     }
+
+    /// <summary>Conv2D 3x3 with ReLU and the MaxPooling2D 2x2 behind it, as one operation.</summary>
+    private Edge? TryAddConvolutionPool(ResolvedLayer layer, ResolvedLayer next, Edge input)
+    {
+        if (layer.Definition is not Conv2D conv || next.Definition is not MaxPooling2D pool
+            || !ConvolutionPool<TLanes>.Fits(conv, pool, input, layer.Output))
+        {
+            return null;
+        }
+
+        Edge output = _arena.ReserveEdge(next.Output);
+        return Emit(
+            new ConvolutionPool<TLanes>(input, output, conv.Padding, ParametersOf(layer, conv.KernelSize), _arena) { Layers = $"{layer.Name} + {next.Name}" },
+            output);
+    }
+
+    /// <summary>A 3x3 convolution at stride 1 with enough channels on both sides to pay for transforming the tiles.</summary>
+    private bool TryAddWinograd(ResolvedLayer layer, Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu)
+    {
+        const int FewestChannels = 16;
+        if (Math.Min(parameters.Channels, parameters.Filters) < FewestChannels || input.Value.ChannelStride % ArenaPlan.Alignment != 0)
+            return false;
+        int bySquaresOf2 = WinogradConvolution<TLanes, Winograd2x2>.CountProducts(layer.Output);
+        int bySquaresOf3 = WinogradConvolution<TLanes, Symmetric3x3>.CountProducts(layer.Output);
+        if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
+            return false;
+        Operation operation = bySquaresOf3 < bySquaresOf2
+            ? new WinogradConvolution<TLanes, Symmetric3x3>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : new WinogradConvolution<TLanes, Winograd2x2>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
+        _operations.Add(operation);
+        return true;
+    }
+
+    private static ConvolutionParameters ParametersOf(ResolvedLayer layer, Size2D kernel) =>
+        new(layer.Parameters[0].Offset, layer.Parameters[1].Offset, kernel.Height * kernel.Width, layer.Input.Channels, layer.Output.Channels);
 
     /// <summary>What is not fused already: nothing for linear and relu, the loss for the last layer's softmax, else an operation.</summary>
     private Edge AddActivation(ResolvedLayer layer, int index, ActivationKind activation, Edge input) => activation switch

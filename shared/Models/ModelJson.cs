@@ -28,6 +28,11 @@ public static class ModelJson
             using JsonDocument document = JsonDocument.Parse(json, s_options);
             return ModelReader.Read(document.RootElement, source, defaultName);
         }
+        catch (InvalidOperationException fault)
+        {
+            // What the parser lets through until the text is asked for: bytes that are not UTF-8, half a surrogate pair.
+            throw new ConfigurationException($"{source}: a text in it is not valid Unicode", fault);
+        }
         catch (JsonException fault)
         {
             string reason = fault.Message.Split(" LineNumber:", 2)[0].Trim().TrimEnd('.');

@@ -58,12 +58,18 @@ public sealed record SafetensorsFile(IReadOnlyDictionary<string, string> Metadat
         }
         catch (Exception refusal) when (FileFault.Is(refusal))
         {
-            throw new ConfigurationException($"{path}: {(Directory.Exists(path) ? "is a directory, not a file" : FileFault.Describe(refusal))}", refusal);
+            string fault = Directory.Exists(path) ? "is a directory, not a file" : refusal is DirectoryNotFoundException ? "no such file" : FileFault.Describe(refusal);
+            throw new ConfigurationException($"{path}: {fault}", refusal);
         }
 
         try
         {
             return Parse(content);
+        }
+        catch (InvalidOperationException fault)
+        {
+            // What the parser lets through until the text is asked for: bytes that are not UTF-8, half a surrogate pair.
+            throw new ConfigurationException($"{path}: not a usable safetensors file: a text in its header is not valid Unicode", fault);
         }
         catch (InvalidDataException fault)
         {

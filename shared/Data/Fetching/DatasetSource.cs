@@ -37,12 +37,12 @@ public sealed class DatasetSource(DatasetSourceOptions options)
         if (entry is null)
         {
             if (dataDirectory is not null)
-                throw new ConfigurationException($"--data-dir goes with {Names()}, but --dataset '{dataset}' names a directory itself; drop one of them");
+                throw new ConfigurationException($"--data-dir goes with {Names(" or ")}, but --dataset '{dataset}' names a directory itself; drop one of them");
             if (!Directory.Exists(dataset))
             {
                 throw new ConfigurationException(File.Exists(dataset)
                     ? $"--dataset: '{dataset}' is a file; name the directory that holds the four IDX files"
-                    : $"--dataset: '{dataset}' is neither {Names()} nor a directory{Suggestion.For(dataset, options.Catalog.Select(static entry => entry.Name))}");
+                    : $"--dataset: '{dataset}' is neither {Names(" nor ")} nor a directory{Suggestion.For(dataset, options.Catalog.Select(static entry => entry.Name))}");
             }
 
             return DatasetReader.Read(dataset, catalog: null);
@@ -65,7 +65,7 @@ public sealed class DatasetSource(DatasetSourceOptions options)
         return DatasetReader.Read(cache.Directory, entry);
     }
 
-    private string Names() => string.Join(" or ", options.Catalog.Select(static entry => entry.Name));
+    private string Names(string conjunction) => string.Join(conjunction, options.Catalog.Select(static entry => entry.Name));
 
     private static LocatedDataset? TryRead(string directory, CatalogEntry entry, List<string> faults)
     {

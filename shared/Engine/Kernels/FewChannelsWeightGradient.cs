@@ -1,0 +1,61 @@
+namespace Distributed.Engine.Kernels;
+
+/// <summary>
+/// dw[tap, c, f] = sum over windows of x[winning position + tap, c] gradient[f], for a 3x3 kernel over an image of few channels,
+/// where a vector of them would be mostly padding.
+///
+/// x is (N,H,W,C) in any channel stride, dw (3,3,C,F) unpadded. A tile is one channel x 9 taps x a vector of filters: 9
+/// accumulators, to which every window adds its four positions, each with the gradients of the filters that it won. Bound by
+/// the multiply-add units. The last filters are stored lane by lane. Each weight is one chain of multiply-adds over windows
+/// and positions in order, so the width does not show in the bits.
+/// </summary>
+internal static unsafe class FewChannelsWeightGradient
+{
+    /// <param name="input">x.</param>
+    /// <param name="windows">For each window the place of its first position in x.</param>
+    /// <param name="winners">A row of <paramref name="filterStride"/> for each window.</param>
+    /// <param name="gradient">The same for the gradient by the pooled values.</param>
+    /// <param name="weights">dw.</param>
+    public static void Run<TLanes>(
+        float* input, nint rowStride, nint channelStride, int channels, ReadOnlySpan<int> windows,
+        float* winners, float* gradient, int filterStride, float* weights, int filters)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        float* taps = stackalloc float[9 * TLanes.Count];
+        for (nint filter = 0; filter < filters; filter += TLanes.Count)
+        {
+            for (nint channel = 0; channel < channels; channel++)
+            {
+                Sum<TLanes>(input + channel, rowStride, channelStride, windows, winners + filter, gradient + filter, filterStride, taps);
+                float* target = weights + (channel * filters) + filter;
+                for (nint tap = 0; tap < 9; tap++)
+                    OuterSum.StoreFirst(target + (tap * channels * filters), TLanes.Load(taps + (tap * TLanes.Count)), filters - (int)filter);
+            }
+        }
+    }
+
+    private static void Sum<TLanes>(
+        float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> windows, float* winners, float* gradient, nint filterStride, float* taps)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        TapRow<TLanes> top = TapRow<TLanes>.Zero, middle = top, bottom = top;
+        foreach (int window in windows)
+        {
+            TLanes winner = TLanes.Load(winners), passing = TLanes.Load(gradient);
+            winners += filterStride;
+            gradient += filterStride;
+            for (int position = 0; position < 4; position++)
+            {
+                float* x = input + window + ((position >> 1) * rowStride) + ((position & 1) * channelStride);
+                TLanes here = WindowMaximum.GradientAt(position + 1, winner, passing);
+                top = top.AddValues(here, x, channelStride);
+                middle = middle.AddValues(here, x + rowStride, channelStride);
+                bottom = bottom.AddValues(here, x + (2 * rowStride), channelStride);
+            }
+        }
+
+        top.Store(taps, TLanes.Count);
+        middle.Store(taps + (3 * TLanes.Count), TLanes.Count);
+        bottom.Store(taps + (6 * TLanes.Count), TLanes.Count);
+    }
+}

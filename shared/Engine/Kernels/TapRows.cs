@@ -1,0 +1,78 @@
+using System.Runtime.CompilerServices;
+
+namespace Distributed.Engine.Kernels;
+
+/// <summary>Accumulators for the three taps of one row of a 3x3 kernel.</summary>
+internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
+    where TRow : unmanaged, ILanes<TRow>
+{
+    private readonly TRow _left = left, _middle = middle, _right = right;
+
+    public static TapRow<TRow> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(TRow.Zero, TRow.Zero, TRow.Zero);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TapRow<TRow> Load(float* source, nint stride) =>
+        new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(float* destination, nint stride)
+    {
+        TRow.Store(destination, _left);
+        TRow.Store(destination + stride, _middle);
+        TRow.Store(destination + (2 * stride), _right);
+    }
+
+    /// <summary>Adds gradient times the rows at x, x + stride, x + 2 stride.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public TapRow<TRow> AddRows(TRow gradient, float* x, nint stride) => new(
+        TRow.MultiplyAdd(gradient, TRow.Load(x), _left),
+        TRow.MultiplyAdd(gradient, TRow.Load(x + stride), _middle),
+        TRow.MultiplyAdd(gradient, TRow.Load(x + (2 * stride)), _right));
+
+    /// <summary>Adds gradient times the single values x[0], x[stride], x[2 stride].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public TapRow<TRow> AddValues(TRow gradient, float* x, nint stride) => new(
+        TRow.MultiplyAdd(gradient, TRow.Splat(*x), _left),
+        TRow.MultiplyAdd(gradient, TRow.Splat(x[stride]), _middle),
+        TRow.MultiplyAdd(gradient, TRow.Splat(x[2 * stride]), _right));
+}
+
+/// <summary>Accumulators for one row of the 4x4 patch of pixels under a 2x2 window of 3x3 convolutions.</summary>
+internal readonly unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow fourth)
+    where TRow : unmanaged, ILanes<TRow>
+{
+    private readonly TRow _first = first, _second = second, _third = third, _fourth = fourth;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PatchRow<TRow> Load(float* source, nint stride) =>
+        new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)), TRow.Load(source + (3 * stride)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(float* destination, nint stride)
+    {
+        TRow.Store(destination, _first);
+        TRow.Store(destination + stride, _second);
+        TRow.Store(destination + (2 * stride), _third);
+        TRow.Store(destination + (3 * stride), _fourth);
+    }
+
+    /// <summary>Adds gradient times the three taps to the pixels under the window's left column.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public PatchRow<TRow> AddLeft(TRow gradient, float* taps) => new(
+        TRow.MultiplyAdd(gradient, TRow.Load(taps), _first),
+        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _second),
+        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _third),
+        _fourth);
+
+    /// <summary>The same for the right column.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public PatchRow<TRow> AddRight(TRow gradient, float* taps) => new(
+        _first,
+        TRow.MultiplyAdd(gradient, TRow.Load(taps), _second),
+        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _third),
+        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _fourth));
+}

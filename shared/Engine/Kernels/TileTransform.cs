@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+
+namespace Distributed.Engine.Kernels;
+
+/// <summary>A small fixed matrix that multiplies vectors of rows: y = T x.</summary>
+internal unsafe interface ILinearMap
+{
+    static abstract int Inputs { get; }
+
+    static abstract int Outputs { get; }
+
+    /// <param name="x">Input i lies at x + i xs.</param>
+    /// <param name="y">Output i goes to y + i ys.</param>
+    static abstract void Apply<TLanes>(float* x, nint xs, float* y, nint ys)
+        where TLanes : unmanaged, ILanes<TLanes>;
+}
+
+/// <summary>A square of rows in memory: row (y, x) lies at Data + y RowStride + x ColumnStride.</summary>
+internal readonly unsafe struct Square(float* data, nint rowStride, nint columnStride)
+{
+    public readonly float* Data = data;
+    public readonly nint RowStride = rowStride, ColumnStride = columnStride;
+
+    public Square Moved(nint offset) => new(Data + offset, RowStride, ColumnStride);
+}
+
+/// <summary>Y = T X T' of a square of rows, a linear map applied down the columns and then along the rows.</summary>
+internal static unsafe class TileTransform
+{
+    /// <summary>The largest square a map may have, on either side.</summary>
+    public const int MaximumSide = 6;
+
+    /// <param name="channels">Floats in a row, a multiple of the lanes.</param>
+    [SkipLocalsInit]
+    public static void Apply<TMap, TLanes>(Square source, Square destination, int channels)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        float* half = stackalloc float[MaximumSide * MaximumSide * TLanes.Count];
+        nint row = TMap.Inputs * TLanes.Count;
+        for (nint channel = 0; channel < channels; channel += TLanes.Count)
+        {
+            ApplyToColumns<TMap, TLanes>(source.Moved(channel), half);
+            float* target = destination.Data + channel;
+            for (nint y = 0; y < TMap.Outputs; y++)
+                TMap.Apply<TLanes>(half + (y * row), TLanes.Count, target + (y * destination.RowStride), destination.ColumnStride);
+        }
+    }
+
+    /// <summary>Y += T X T'.</summary>
+    /// <param name="channels">Floats in a row, a multiple of the lanes.</param>
+    [SkipLocalsInit]
+    public static void Add<TMap, TLanes>(Square source, Square destination, int channels)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        float* half = stackalloc float[MaximumSide * MaximumSide * TLanes.Count];
+        float* line = stackalloc float[MaximumSide * TLanes.Count];
+        nint row = TMap.Inputs * TLanes.Count;
+        for (nint channel = 0; channel < channels; channel += TLanes.Count)
+        {
+            ApplyToColumns<TMap, TLanes>(source.Moved(channel), half);
+            for (nint y = 0; y < TMap.Outputs; y++)
+            {
+                float* target = destination.Data + channel + (y * destination.RowStride);
+                TMap.Apply<TLanes>(half + (y * row), TLanes.Count, line, TLanes.Count);
+                for (nint x = 0; x < TMap.Outputs; x++, target += destination.ColumnStride)
+                    TLanes.Store(target, TLanes.Add(TLanes.Load(target), TLanes.Load(line + (x * TLanes.Count))));
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ApplyToColumns<TMap, TLanes>(Square source, float* half)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        nint row = TMap.Inputs * TLanes.Count;
+        for (nint x = 0; x < TMap.Inputs; x++)
+            TMap.Apply<TLanes>(source.Data + (x * source.ColumnStride), source.RowStride, half + (x * TLanes.Count), row);
+    }
+}

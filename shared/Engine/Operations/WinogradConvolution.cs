@@ -1,0 +1,183 @@
+using Distributed.Engine.Kernels;
+using Distributed.Models;
+
+namespace Distributed.Engine.Operations;
+
+/// <summary>
+/// y = relu?(x * w + b) for a 3x3 kernel at stride 1, by a convolution algorithm: tiles of input are transformed, multiplied with
+/// the transformed weights product by product, and transformed back; the gradients the same with the transposed transforms.
+/// </summary>
+internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
+    where TLanes : unmanaged, ILanes<TLanes>
+    where TAlgorithm : IConvolutionAlgorithm
+{
+    /// <summary>Rows of the weights' gradient that are summed and transformed at a time, so that all their products stay in the cache.</summary>
+    private const int SliceChannels = 8;
+
+    private readonly Edge _output;
+    private readonly BorderedPlane _source, _sums, _outputGradient;
+    private readonly BorderedPlane? _inputGradient;
+    private readonly ConvolutionParameters _parameters;
+    private readonly bool _relu;
+    private readonly int _tilesPerSample, _filterStride;
+    private readonly int[] _inputPlaces, _outputPlaces;
+    private readonly NativeBuffer _bias;
+    private readonly TransformedKernel<TAlgorithm, TLanes> _kernel;
+    private readonly TileBuffer _inputTiles, _gradientTiles, _outputBlock, _inputBlock, _weightSlice;
+    private readonly int _tapSlice;
+
+    public WinogradConvolution(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
+    {
+        (_output, _parameters, _relu) = (output, parameters, relu);
+        SampleShape shape = output.Value.Shape;
+        int side = TAlgorithm.OutputSide, products = TAlgorithm.Products;
+        int tileRows = Tiles(shape.Height, side), tileColumns = Tiles(shape.Width, side);
+        int border = padding == Padding.Same ? 1 : 0, height = tileRows * side, width = tileColumns * side;
+        _source = new BorderedPlane(arena, input.Value, border, border, height + 2, width + 2);
+        _sums = new BorderedPlane(arena, output.Value, 0, 0, height, width);
+        _outputGradient = new BorderedPlane(arena, output.Gradient!, 0, 0, height, width);
+        _tilesPerSample = tileRows * tileColumns;
+        _inputPlaces = TilePlaces(_source.Plane, tileRows, tileColumns, arena.Microbatch);
+        _outputPlaces = TilePlaces(_sums.Plane, tileRows, tileColumns, arena.Microbatch);
+        _filterStride = output.Value.ChannelStride;
+        int tiles = checked(arena.Microbatch * _tilesPerSample), channelStride = input.Value.ChannelStride;
+        _inputTiles = TileBuffer.Reserve(arena, products, tiles, channelStride);
+        _gradientTiles = TileBuffer.Reserve(arena, products, tiles, _filterStride);
+        _outputBlock = TileBuffer.Reserve(arena, products, TileProducts.BlockTiles, _filterStride);
+        _weightSlice = TileBuffer.Reserve(arena, products, SliceChannels, _filterStride);
+        _tapSlice = arena.Reserve(parameters.Taps * _filterStride);
+        _bias = new NativeBuffer(_filterStride);
+        _kernel = new TransformedKernel<TAlgorithm, TLanes>(parameters, isTransposedToo: input.Gradient is not null);
+        if (input.Gradient is not null)
+        {
+            _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
+            _inputBlock = TileBuffer.Reserve(arena, products, TileProducts.BlockTiles, channelStride);
+        }
+    }
+
+    public override string Kernels => $"{TAlgorithm.Name} in {TAlgorithm.Products * TAlgorithm.Products} products{(_relu ? ", relu fused" : "")}";
+
+    /// <summary>Multiplications for each pair of channels in one sample: what the choice between algorithms goes by.</summary>
+    public static int CountProducts(SampleShape output) =>
+        Tiles(output.Height, TAlgorithm.OutputSide) * Tiles(output.Width, TAlgorithm.OutputSide) * TAlgorithm.Products * TAlgorithm.Products;
+
+    public override void Prepare(float* parameters)
+    {
+        WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
+        _kernel.Prepare(parameters);
+    }
+
+    public override void Forward(in Pass pass)
+    {
+        _source.CopyIn(pass);
+        Square source = Pixels(pass, _source.Plane), sums = Pixels(pass, _sums.Plane);
+        int tiles = pass.Samples * _tilesPerSample;
+        for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
+        {
+            int count = Math.Min(TileProducts.BlockTiles, tiles - first);
+            for (int tile = first; tile < first + count; tile++)
+            {
+                TAlgorithm.TransformInput<TLanes>(
+                    source.Moved(_inputPlaces[tile]), _inputTiles.Tile(pass.Arena, TAlgorithm.Products, tile), _inputTiles.Channels);
+            }
+
+            TileProducts.Multiply<TLanes>(
+                pass.Arena, _inputTiles, first, _kernel.Forward, _outputBlock, 0, count, TAlgorithm.Products, _parameters.Channels);
+            for (int i = 0; i < count; i++)
+            {
+                TAlgorithm.TransformOutput<TLanes>(
+                    _outputBlock.Tile(pass.Arena, TAlgorithm.Products, i), sums.Moved(_outputPlaces[first + i]), _filterStride);
+            }
+        }
+
+        _sums.CopyOut(pass);
+        Elementwise.AddBias<TLanes>(pass.At(_output.Value), pass.Samples * _output.Value.Pixels, _bias.Pointer, _filterStride, _relu);
+    }
+
+    public override void Backward(in Pass pass)
+    {
+        int pixels = pass.Samples * _output.Value.Pixels, tiles = pass.Samples * _tilesPerSample;
+        float* gradient = pass.At(_output.Gradient!);
+        if (_relu)
+            Elementwise.MaskByRelu<TLanes>(pass.At(_output.Value), gradient, pixels * _filterStride);
+        OuterSum.Bias<TLanes>(gradient, _filterStride, pixels, pass.Gradient + _parameters.BiasOffset, _parameters.Filters);
+
+        _outputGradient.CopyIn(pass);
+        Square source = Pixels(pass, _outputGradient.Plane);
+        for (int tile = 0; tile < tiles; tile++)
+        {
+            TAlgorithm.TransposeOutput<TLanes>(
+                source.Moved(_outputPlaces[tile]), _gradientTiles.Tile(pass.Arena, TAlgorithm.Products, tile), _filterStride);
+        }
+
+        WeightGradient(pass, tiles);
+        if (_inputGradient is not null)
+            DataGradient(pass, _inputGradient, tiles);
+    }
+
+    public override void Dispose()
+    {
+        _bias.Dispose();
+        _kernel.Dispose();
+        base.Dispose();
+    }
+
+    private static int Tiles(int extent, int side) => (extent + side - 1) / side;
+
+    private static int[] TilePlaces(Plane plane, int rows, int columns, int samples) =>
+        [.. from sample in Enumerable.Range(0, samples)
+            from y in Enumerable.Range(0, rows)
+            from x in Enumerable.Range(0, columns)
+            select (sample * plane.SampleStride) + (TAlgorithm.OutputSide * ((y * plane.RowStride) + (x * plane.ChannelStride)))];
+
+    private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
+
+    /// <summary>dw = G' [(B' d B) . (A dy A')] G: for each product the outer sum over all tiles.</summary>
+    private void WeightGradient(in Pass pass, int tiles)
+    {
+        nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
+        float* taps = pass.At(_tapSlice);
+        Square target = new(taps, 3 * _filterStride, _filterStride);
+        for (int first = 0; first < _parameters.Channels; first += SliceChannels)
+        {
+            int count = Math.Min(SliceChannels, _parameters.Channels - first);
+            for (int product = 0; product < TAlgorithm.Products * TAlgorithm.Products; product++)
+            {
+                Gemm.Multiply<TLanes>(
+                    _inputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
+                    _weightSlice.Product(pass.Arena, product, 0), count, _filterStride, tiles);
+            }
+
+            for (int i = 0; i < count; i++)
+            {
+                TAlgorithm.TransposeKernel<TLanes>(_weightSlice.Tile(pass.Arena, TAlgorithm.Products, i), target, _filterStride);
+                float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
+                for (nint tap = 0; tap < _parameters.Taps; tap++)
+                {
+                    new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
+                        new Span<float>(weights + (tap * tapStride), _parameters.Filters));
+                }
+            }
+        }
+    }
+
+    /// <summary>dx = B [(G g G') . (A dy A')] B', added where tiles overlap.</summary>
+    private void DataGradient(in Pass pass, BorderedPlane inputGradient, int tiles)
+    {
+        inputGradient.Clear(pass);
+        Square target = Pixels(pass, inputGradient.Plane);
+        for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
+        {
+            int count = Math.Min(TileProducts.BlockTiles, tiles - first);
+            TileProducts.Multiply<TLanes>(
+                pass.Arena, _gradientTiles, first, _kernel.Backward, _inputBlock, 0, count, TAlgorithm.Products, _parameters.Filters);
+            for (int i = 0; i < count; i++)
+            {
+                TAlgorithm.AddTransposedInput<TLanes>(
+                    _inputBlock.Tile(pass.Arena, TAlgorithm.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
+            }
+        }
+
+        inputGradient.CopyOut(pass);
+    }
+}

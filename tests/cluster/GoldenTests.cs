@@ -1,0 +1,81 @@
+using System.Text.Json;
+using Distributed.Tests.Data;
+
+namespace Distributed.Tests.Cluster;
+
+/// <summary>The promise: the weights depend on configuration and seed alone.</summary>
+public sealed class GoldenTests
+{
+    private const int Steps = 300;
+
+    /// <summary>Runtime switches that take instructions away from every process of a run, and what a worker then says it uses.</summary>
+    public static TheoryData<string, string> NarrowerProcessors { get; } = new()
+    {
+        { "DOTNET_EnableAVX512", "AVX2" },
+        { "DOTNET_EnableAVX2", "SSE" },
+        { "DOTNET_EnableHWIntrinsic", "scalar" },
+    };
+
+    [Fact]
+    public async Task Weights_AfterManySteps_AreTheSameForAnyWorkersAndThreads()
+    {
+        string? expected = null;
+        foreach ((int workers, int threads) in new[] { (1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (5, 1), (8, 1) })
+        {
+            string sha = await TrainAsync(null, "--workers", $"{workers}", "--threads", $"{threads}", "--max-steps", $"{Steps}");
+            expected ??= sha;
+            Assert.True(expected == sha, $"{workers} workers of {threads} threads ended at {sha}, one at {expected}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(NarrowerProcessors))]
+    public async Task Weights_WithoutSomeInstructions_AreTheSame(string variable, string instructionSet)
+    {
+        Dictionary<string, string> narrower = new() { [variable] = "0" };
+        if (!System.Runtime.Intrinsics.X86.Avx512F.IsSupported)
+            Assert.Skip("this processor has no AVX-512 to switch off");
+        await using (ProgramRun benchmark = ProgramRun.Worker(narrower, "benchmark", "--threads", "1", "--steps", "1", "--model", "dense"))
+        {
+            await benchmark.SucceedAsync();
+            JsonElement figures = JsonDocument.Parse(benchmark.Output.Trim().Split('\n')[^1]).RootElement;
+            Assert.Equal(instructionSet, figures.GetProperty("instruction_set").GetString());
+        }
+
+        string[] options = ["--workers", "2", "--threads", "1", "--max-steps", "12"];
+        Assert.Equal(await TrainAsync(null, options), await TrainAsync(narrower, options));
+    }
+
+    [Fact]
+    public async Task Weights_OfUnevenShardsAndShortLastStep_AreTheSame()
+    {
+        // 203 samples in batches of 24 over 6 shards: the last step has 11, and V is no power of two.
+        using TinyDataset data = new(train: 203, test: 37);
+        using TrainingRun files = new();
+        string model = files.WriteSmallModel();
+        string? expected = null;
+        foreach (int workers in new[] { 1, 2, 3, 4, 7 })
+        {
+            string sha = await TrainAsync(
+                null, "--dataset", data.Directory, "--model", model, "--batch-size", "24", "--shards", "6", "--epochs", "3", "--workers", $"{workers}", "--threads", "1");
+            expected ??= sha;
+            Assert.Equal(expected, sha);
+        }
+    }
+
+    [Fact]
+    public async Task Weights_OfAnotherSeed_Differ()
+    {
+        using TinyDataset data = new();
+        using TrainingRun files = new();
+        string[] options = ["--dataset", data.Directory, "--model", files.WriteSmallModel(), "--max-steps", "3", "--workers", "1"];
+        Assert.NotEqual(await TrainAsync(null, [.. options, "--seed", "1"]), await TrainAsync(null, [.. options, "--seed", "2"]));
+    }
+
+    private static async Task<string> TrainAsync(IReadOnlyDictionary<string, string>? environment, params string[] options)
+    {
+        using TrainingRun files = new();
+        await using ProgramRun run = await files.TrainAsync(environment, options);
+        return files.WeightsSha256;
+    }
+}

@@ -1,0 +1,183 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Distributed.Tests.Cluster;
+
+/// <summary>
+/// One of the two programs as a real process, as users start it. Whatever a test does, the process and all it started
+/// are gone when it is disposed.
+/// </summary>
+internal sealed partial class ProgramRun : IAsyncDisposable
+{
+    /// <summary>No run here takes a tenth of it: what ends a test that hangs.</summary>
+    public static readonly TimeSpan Deadline = TimeSpan.FromMinutes(3);
+
+    private readonly Process _process;
+    private readonly StringBuilder _output = new(), _errors = new();
+    private readonly ConcurrentDictionary<TaskCompletionSource<string>, Func<string, bool>> _awaited = new();
+
+    private ProgramRun(string file, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment)
+    {
+        ProcessStartInfo start = new(file, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        foreach ((string name, string value) in environment ?? new Dictionary<string, string>())
+            start.Environment[name] = value;
+        _process = new Process { StartInfo = start, EnableRaisingEvents = true };
+        _process.OutputDataReceived += (_, line) => Take(_output, line.Data);
+        _process.ErrorDataReceived += (_, line) => Take(_errors, line.Data);
+        _process.Start();
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
+    }
+
+    public int Id => _process.Id;
+
+    public string Output => Read(_output);
+
+    public string Errors => Read(_errors);
+
+    public static string ProgramDirectory { get; } =
+        typeof(ProgramRun).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(static item => item.Key == "Programs").Value!;
+
+    public static string CoordinatorPath => Path.Combine(ProgramDirectory, "coordinator");
+
+    public static string WorkerPath => Path.Combine(ProgramDirectory, "worker", "worker");
+
+    public static ProgramRun Coordinator(params IEnumerable<string> arguments) => new(CoordinatorPath, arguments, null);
+
+    public static ProgramRun Coordinator(IReadOnlyDictionary<string, string> environment, params IEnumerable<string> arguments) =>
+        new(CoordinatorPath, arguments, environment);
+
+    public static ProgramRun Worker(params IEnumerable<string> arguments) => new(WorkerPath, arguments, null);
+
+    public static ProgramRun Worker(IReadOnlyDictionary<string, string> environment, params IEnumerable<string> arguments) =>
+        new(WorkerPath, arguments, environment);
+
+    public static ProgramRun Start(string file, params IEnumerable<string> arguments) => new(file, arguments, null);
+
+    /// <summary>The exit code, once the process has ended and all it printed is here.</summary>
+    public async Task<int> ExitAsync()
+    {
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        deadline.CancelAfter(Deadline);
+        try
+        {
+            await _process.WaitForExitAsync(deadline.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            Assert.Fail($"still running after {Deadline}:\n{Output}\n{Errors}");
+        }
+
+        return _process.ExitCode;
+    }
+
+    /// <summary>Waits for the end and asserts that it went well.</summary>
+    public async Task SucceedAsync()
+    {
+        int code = await ExitAsync();
+        Assert.True(code == 0, $"exit code {code}\n{Output}\n{Errors}");
+    }
+
+    /// <summary>The first line, on either stream, that fits; fails if the process ends without one.</summary>
+    public async Task<string> LineAsync(Func<string, bool> fits)
+    {
+        TaskCompletionSource<string> found = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _awaited[found] = fits;
+        foreach (string line in (Output + Errors).Split('\n'))
+            Offer(line);
+        Task ended = _process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        await Task.WhenAny(found.Task, ended).WaitAsync(Deadline, TestContext.Current.CancellationToken);
+        Assert.True(found.Task.IsCompleted, $"ended without the line:\n{Output}\n{Errors}");
+        return await found.Task;
+    }
+
+    public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
+
+    /// <summary>Processes whose parent this one is, by id.</summary>
+    public IReadOnlyList<int> Children() => Processes.Where(stat => stat.Parent == _process.Id).Select(static stat => stat.Id).ToList();
+
+    /// <summary>Waits until none of the processes is left (a zombie does not count).</summary>
+    public static async Task GoneAsync(IEnumerable<int> ids)
+    {
+        HashSet<int> watched = [.. ids];
+        Stopwatch elapsed = Stopwatch.StartNew();
+        while (Processes.Where(static stat => stat.State != 'Z').Any(stat => watched.Contains(stat.Id)))
+        {
+            Assert.True(elapsed.Elapsed < TimeSpan.FromSeconds(30), "processes are left over");
+            await Task.Yield();
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!_process.HasExited)
+        {
+            _process.Kill(entireProcessTree: true);
+            await _process.WaitForExitAsync(CancellationToken.None);
+        }
+
+        _process.Dispose();
+    }
+
+    private static IEnumerable<(int Id, int Parent, char State)> Processes
+    {
+        get
+        {
+            foreach (string directory in Directory.EnumerateDirectories("/proc"))
+            {
+                if (!int.TryParse(Path.GetFileName(directory), out int id))
+                    continue;
+                string stat;
+                try
+                {
+                    stat = File.ReadAllText(Path.Combine(directory, "stat"));
+                }
+                catch (IOException)
+                {
+                    continue;
+                }
+
+                string[] fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+                yield return (id, int.Parse(fields[1], null), fields[0][0]);
+            }
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int Kill(int process, int signal);
+
+    private static string Read(StringBuilder text)
+    {
+        lock (text)
+            return text.ToString();
+    }
+
+    private void Take(StringBuilder text, string? line)
+    {
+        if (line is null)
+            return;
+        lock (text)
+            text.Append(line).Append('\n');
+        Offer(line);
+    }
+
+    private void Offer(string line)
+    {
+        foreach ((TaskCompletionSource<string> found, Func<string, bool> fits) in _awaited)
+        {
+            if (fits(line))
+                found.TrySetResult(line);
+        }
+    }
+}
+
+/// <summary>POSIX signals by number.</summary>
+internal enum PosixSignalNumber
+{
+    Interrupt = 2,
+    Kill = 9,
+    Terminate = 15,
+}
