@@ -59,7 +59,7 @@ internal sealed class OptimizerOptions
 
         void Refuse(bool isForeign, Option option)
         {
-            if (isForeign && parsed.GetResult(option) is not null)
+            if (isForeign && parsed.GetResult(option) is { Implicit: false })
                 throw new ConfigurationException($"{option.Name} is not an argument of --optimizer {name}");
         }
     }
