@@ -46,6 +46,9 @@ public sealed class ShardPlan
     public int MicrobatchSamples(int shard, int step) =>
         Math.Clamp(Samples - (step * BatchSize) - (shard * Microbatch), 0, Microbatch);
 
+    /// <summary>The shards 0 to this have samples in a step; in the last step of an epoch the ones above may have none.</summary>
+    public int ActiveShards(int step) => (StepSamples(step) + Microbatch - 1) / Microbatch;
+
     /// <summary>Number of samples in a shard.</summary>
     public int ShardSamples(int shard) =>
         ((StepsPerEpoch - 1) * Microbatch) + MicrobatchSamples(shard, StepsPerEpoch - 1);

@@ -1,0 +1,51 @@
+using System.Collections.Immutable;
+
+namespace Distributed.Coordinator.Members;
+
+/// <summary>A worker that is in.</summary>
+/// <param name="Id">Unique in the run, counted from 1; a worker that joins again gets a new one.</param>
+/// <param name="Name">For people, unique among those who are in.</param>
+/// <param name="InstructionSet">For people.</param>
+/// <param name="Address">Where it called from.</param>
+internal sealed record Member(int Id, string Name, int Threads, string InstructionSet, string Address);
+
+/// <summary>
+/// Who is in and who leases which shard: immutable, and every change makes a new version. A newcomer is a member at
+/// once but gets leases only when they are next dealt out, between two steps; one that leaves loses them at once.
+/// </summary>
+/// <param name="Version">Counted from 1.</param>
+/// <param name="Members">In the order of their ids.</param>
+/// <param name="Leases">For each shard the id of the worker that leases it, or <see cref="Nobody"/>.</param>
+internal sealed record Membership(long Version, ImmutableArray<Member> Members, ImmutableArray<int> Leases)
+{
+    public const int Nobody = 0;
+
+    /// <summary>Nobody is in yet.</summary>
+    public static Membership Create(int shards) => new(1, [], [.. new int[shards]]);
+
+    public Member? Find(int id) => Members.FirstOrDefault(member => member.Id == id);
+
+    /// <summary>Takes a worker in, without leases; a name that is taken gets a number.</summary>
+    public Membership Join(Member newcomer)
+    {
+        string name = newcomer.Name;
+        for (int number = 2; Members.Any(member => member.Name == name); number++)
+            name = $"{newcomer.Name}-{number}";
+        return this with { Version = Version + 1, Members = Members.Add(newcomer with { Name = name }) };
+    }
+
+    /// <summary>Takes a worker out; its shards are nobody's.</summary>
+    public Membership Leave(int id) => this with
+    {
+        Version = Version + 1,
+        Members = Members.RemoveAll(member => member.Id == id),
+        Leases = [.. Leases.Select(holder => holder == id ? Nobody : holder)],
+    };
+
+    /// <summary>Deals the shards out anew among all members; the same version where nothing changes.</summary>
+    public Membership Rebalance()
+    {
+        ImmutableArray<int> leases = LeasePlanner.Assign(Leases.Length, Members);
+        return leases.SequenceEqual(Leases) ? this : this with { Version = Version + 1, Leases = leases };
+    }
+}

@@ -1,0 +1,71 @@
+using System.Diagnostics;
+using System.Globalization;
+using Distributed.Coordinator.Training;
+using Spectre.Console;
+using Spectre.Console.Rendering;
+
+namespace Distributed.Coordinator.Terminal;
+
+/// <summary>
+/// For terminals: a live bar an epoch, drawn from snapshots at its own pace, and Keras' line in its place at the end.
+/// </summary>
+internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
+{
+    private static readonly TimeSpan RefreshInterval = TimeSpan.FromMilliseconds(100);
+
+    private CancellationTokenSource _end = new();
+    private Task _drawing = Task.CompletedTask;
+
+    public void EpochStarted(int epoch, int epochs, RunProgress progress)
+    {
+        console.WriteLine($"Epoch {epoch}/{epochs}");
+        _end.Dispose();
+        _end = new CancellationTokenSource();
+        CancellationToken end = _end.Token;
+        _drawing = Task.Run(() => DrawAsync(progress, end), CancellationToken.None);
+    }
+
+    public void EpochEnded(EpochReport report)
+    {
+        Clear();
+        console.WriteLine(KerasLine.Format(report));
+    }
+
+    /// <summary>Takes the bar away, should the run have ended within an epoch.</summary>
+    public void Dispose()
+    {
+        Clear();
+        _end.Dispose();
+    }
+
+    private void Clear()
+    {
+        _end.Cancel();
+        _drawing.Wait();
+    }
+
+    private Task DrawAsync(RunProgress progress, CancellationToken end) => console
+        .Live(Render(progress.Latest, TimeSpan.Zero))
+        .AutoClear(true)
+        .StartAsync(async live =>
+        {
+            long start = Stopwatch.GetTimestamp();
+            while (!end.IsCancellationRequested)
+            {
+                live.UpdateTarget(Render(progress.Latest, Stopwatch.GetElapsedTime(start)));
+                await Task.Delay(RefreshInterval, end).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        });
+
+    private static Columns Render(RunSnapshot now, TimeSpan elapsed)
+    {
+        double share = now.StepsPerEpoch > 0 ? (double)now.Step / now.StepsPerEpoch : 0;
+        string eta = now.Step > 0 ? (elapsed * ((1 - share) / share)).ToString(@"m\:ss", CultureInfo.InvariantCulture) : "-:--";
+        const int Width = 30;
+        int filled = (int)(share * Width);
+        IRenderable line = new Markup(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{now.Step}/{now.StepsPerEpoch} [green]{new string('━', filled)}[/][grey]{new string('━', Width - filled)}[/] ETA {eta} - {now.ImagesPerSecond:N0} images/s - accuracy: {now.Accuracy:0.0000} - loss: {now.Loss:0.0000}"));
+        return new Columns(line) { Expand = false };
+    }
+}

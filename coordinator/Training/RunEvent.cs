@@ -1,0 +1,50 @@
+using System.Threading.Channels;
+using Distributed.Coordinator.Members;
+using Distributed.Reduction;
+
+namespace Distributed.Coordinator.Training;
+
+/// <summary>Something that happened and that the step loop must hear of.</summary>
+internal abstract record RunEvent;
+
+/// <summary>A worker has said hello.</summary>
+internal sealed record WorkerJoined(IWorkerLink Link) : RunEvent;
+
+/// <summary>A worker's stream has ended, whoever ended it.</summary>
+internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
+
+/// <summary>A local worker process has ended before it was told to.</summary>
+internal sealed record LocalWorkerExited(string Name, string Description, int StillRunning) : RunEvent;
+
+/// <summary>Time to look who has been silent.</summary>
+internal sealed record HeartbeatDue : RunEvent;
+
+/// <summary>A worker's partial, as it came.</summary>
+/// <param name="Gradient">P float32 values, little-endian; valid while the event is handled.</param>
+internal sealed record PartialArrived(
+    int Worker,
+    OrderId Order,
+    TreeNode Node,
+    ReadOnlyMemory<byte> Gradient,
+    double LossSum,
+    int Correct,
+    int Samples,
+    TimeSpan Compute) : RunEvent;
+
+/// <summary>A worker's score of a block of the test set.</summary>
+internal sealed record BlockArrived(int Worker, OrderId Order, int Block, double LossSum, int Correct, ReadOnlyMemory<byte> Predictions) : RunEvent;
+
+/// <summary>Which order of the coordinator an answer belongs to.</summary>
+internal readonly record struct OrderId(string RunId, long MembershipVersion, int Epoch, int Step);
+
+/// <summary>Where everything that happens waits for the step loop, its only reader.</summary>
+internal sealed class RunInbox
+{
+    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>(new UnboundedChannelOptions { SingleReader = true });
+
+    public void Post(RunEvent happened) => _events.Writer.TryWrite(happened);
+
+    public ValueTask<RunEvent> TakeAsync(CancellationToken cancellation) => _events.Reader.ReadAsync(cancellation);
+
+    public bool TryTake(out RunEvent? happened) => _events.Reader.TryRead(out happened);
+}

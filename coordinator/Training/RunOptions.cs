@@ -1,0 +1,92 @@
+using Distributed.Coordinator.Hosting;
+using Distributed.Optimizers;
+
+namespace Distributed.Coordinator.Training;
+
+/// <summary>What a run is asked to do, with every default in this one place.</summary>
+internal sealed record RunOptions
+{
+    public string Model { get; init; } = "convnet";
+
+    public OptimizerSettings Optimizer { get; init; } = OptimizerSettings.Default(OptimizerKind.Rmsprop);
+
+    public int Epochs { get; init; } = 5;
+
+    public int BatchSize { get; init; } = 64;
+
+    /// <summary>V: into how many microbatches each batch is divided, whatever the number of workers.</summary>
+    public int Shards { get; init; } = 8;
+
+    public ulong Seed { get; init; } = 1;
+
+    public bool Shuffle { get; init; } = true;
+
+    /// <summary>Ends the run after this many steps, counted over all epochs; null: when the epochs are done.</summary>
+    public int? MaxSteps { get; init; }
+
+    /// <summary>Worker processes to start here; 0 waits for workers from elsewhere.</summary>
+    public int Workers { get; init; } = 2;
+
+    /// <summary>Compute threads of each local worker; null divides the cores among them.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>Training starts, and goes on, only with at least this many workers.</summary>
+    public int MinWorkers { get; init; } = 1;
+
+    /// <summary>Where workers call; null: a free loopback port in single-machine mode, else <see cref="DefaultListen"/>.</summary>
+    public string? Listen { get; init; }
+
+    /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
+    public string? OutputDirectory { get; init; }
+
+    public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>A worker silent for this long is taken for dead.</summary>
+    public TimeSpan HeartbeatTimeout { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>How long to wait for local workers to join, and to go when they are let go.</summary>
+    public TimeSpan LocalStartTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>
+    public int TestBlockSamples { get; init; } = 200;
+
+    public const string DefaultListen = "127.0.0.1:5000";
+
+    public bool IsSingleMachine => Workers > 0;
+
+    /// <summary>How many workers must be in before the first step.</summary>
+    public int WorkersToStart => IsSingleMachine ? Workers : MinWorkers;
+
+    public int LocalThreads => Threads ?? Math.Max(1, Environment.ProcessorCount / Math.Max(1, Workers));
+
+    /// <summary>The address to listen at, checked.</summary>
+    public ListenAddress ListenAddress() =>
+        Hosting.ListenAddress.Parse("--listen", Listen ?? (IsSingleMachine ? "127.0.0.1:0" : DefaultListen));
+
+    /// <summary>Refuses what cannot be, naming the option.</summary>
+    /// <exception cref="ConfigurationException">An option is out of range.</exception>
+    public void Validate()
+    {
+        Require(Workers is >= 0 and <= 256, "--workers", Workers, "from 0 to 256");
+        Require(Threads is null or (>= 1 and <= 1024), "--threads", Threads ?? 0, "from 1 to 1024");
+        Require(Epochs is >= 1 and <= 1_000_000, "--epochs", Epochs, "from 1 to 1,000,000");
+        Require(BatchSize is >= 1 and <= 1 << 20, "--batch-size", BatchSize, "from 1 to 1,048,576");
+        Require(Shards is >= 1 and <= 4096, "--shards", Shards, "from 1 to 4096");
+        Require(MaxSteps is null or >= 0, "--max-steps", MaxSteps ?? 0, "0 or more");
+        Require(MinWorkers is >= 1 and <= 4096, "--min-workers", MinWorkers, "from 1 to 4096");
+        if (BatchSize % Shards != 0)
+            throw new ConfigurationException($"--batch-size {BatchSize} cannot be divided into --shards {Shards} microbatches of the same size");
+        if (IsSingleMachine && MinWorkers > Workers)
+            throw new ConfigurationException($"--min-workers {MinWorkers} is more than --workers {Workers}, which start here");
+        Optimizer.Validate();
+        _ = ListenAddress();
+    }
+
+    private static void Require(bool holds, string option, int value, string range)
+    {
+        if (!holds)
+            throw new ConfigurationException($"{option} must be {range}, not {value}");
+    }
+}

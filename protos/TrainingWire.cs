@@ -1,0 +1,43 @@
+using System.Runtime.InteropServices;
+using Google.Protobuf;
+
+namespace Distributed.Protos;
+
+/// <summary>The one place that knows how vectors of float32 travel: little-endian, without a copy on either side.</summary>
+public static class TrainingWire
+{
+    /// <summary>Raised whenever an older peer would misunderstand a message.</summary>
+    public const uint ProtocolVersion = 1;
+
+    /// <summary>Room for everything in a message beside its one large field.</summary>
+    public const int MessageOverhead = 64 * 1024;
+
+    /// <summary>Data sets are cut into messages of about this size, well below gRPC's customary 4 MB.</summary>
+    public const int DataChunkBytes = 1 << 20;
+
+    /// <summary>The largest vector that a message can carry: Protocol Buffers end at 2 GiB.</summary>
+    public const int MaxVectorLength = (int.MaxValue - MessageOverhead) / sizeof(float);
+
+    static TrainingWire()
+    {
+        if (!BitConverter.IsLittleEndian)
+            throw new PlatformNotSupportedException("vectors travel as little-endian float32, which this processor does not hold them in");
+    }
+
+    /// <summary>
+    /// A message field over a buffer, not a copy of it: the buffer must stay as it is until the message is written.
+    /// </summary>
+    public static ByteString Wrap(ReadOnlyMemory<byte> buffer) => UnsafeByteOperations.UnsafeWrap(buffer);
+
+    /// <summary>The float32 values of a received field.</summary>
+    public static ReadOnlySpan<float> ReadVector(ReadOnlySpan<byte> field) => MemoryMarshal.Cast<byte, float>(field);
+
+    /// <summary>Creates an identity.</summary>
+    public static StepId CreateStepId(string runId, long membershipVersion, int epoch, int step) => new()
+    {
+        RunId = runId,
+        MembershipVersion = (ulong)membershipVersion,
+        Epoch = (uint)epoch,
+        Step = (uint)step,
+    };
+}

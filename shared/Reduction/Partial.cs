@@ -1,0 +1,50 @@
+namespace Distributed.Reduction;
+
+/// <summary>The sums over the samples of one node of the reduction tree.</summary>
+public sealed class Partial(int parameters)
+{
+    /// <summary>P gradients.</summary>
+    public VectorBuffer Gradient { get; } = new(parameters);
+
+    /// <summary>Cross-entropy, in nats.</summary>
+    public double LossSum { get; set; }
+
+    /// <summary>Samples whose most probable class is their label.</summary>
+    public int Correct { get; set; }
+
+    public int Samples { get; set; }
+
+    /// <summary>Makes this, a left child, its parent.</summary>
+    public void Add(Partial right)
+    {
+        PartialSum.Add(Gradient.Values, right.Gradient.Values);
+        LossSum += right.LossSum;
+        Correct += right.Correct;
+        Samples += right.Samples;
+    }
+}
+
+/// <summary>Lends partials, the one returned last first, since its memory is still in the cache. Thread-safe.</summary>
+public sealed class PartialPool(int parameters)
+{
+    private readonly Stack<Partial> _free = new();
+    private readonly Lock _lock = new();
+
+    /// <summary>A partial with any content.</summary>
+    public Partial Rent()
+    {
+        lock (_lock)
+        {
+            if (_free.TryPop(out Partial? partial))
+                return partial;
+        }
+
+        return new Partial(parameters);
+    }
+
+    public void Return(Partial partial)
+    {
+        lock (_lock)
+            _free.Push(partial);
+    }
+}

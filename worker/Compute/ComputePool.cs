@@ -1,0 +1,132 @@
+using Distributed.Engine;
+
+namespace Distributed.Worker.Compute;
+
+/// <summary>What one compute thread has to itself.</summary>
+internal sealed class ComputeThread(Executor executor, int microbatch)
+{
+    public Executor Executor { get; } = executor;
+
+    /// <summary>One class a sample of the microbatch.</summary>
+    public byte[] Labels { get; } = new byte[microbatch];
+
+    /// <summary>Each sample's number in the training set.</summary>
+    public int[] SampleNumbers { get; } = new int[microbatch];
+}
+
+/// <summary>
+/// T threads that run one job together: the caller and T - 1 of its own, which sleep in between. Not the thread pool,
+/// whose threads the exchange needs and which would hand the work to a different core each time.
+/// </summary>
+internal sealed class ComputePool : IDisposable
+{
+    private readonly ComputeThread[] _threads;
+    private readonly Thread[] _helpers;
+    private readonly object _gate = new();
+    private Action<ComputeThread>? _job;
+    private int _generation;
+    private int _running;
+    private Exception? _failure;
+    private bool _isDisposed;
+
+    /// <param name="network">Compiled for the microbatch.</param>
+    /// <param name="threads">T, at least 1.</param>
+    public ComputePool(Network network, int threads)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
+        _threads = new ComputeThread[threads];
+        for (int i = 0; i < threads; i++)
+            _threads[i] = new ComputeThread(network.CreateExecutor(), network.Microbatch);
+        _helpers = new Thread[threads - 1];
+        for (int i = 0; i < _helpers.Length; i++)
+        {
+            ComputeThread thread = _threads[i + 1];
+            _helpers[i] = new Thread(() => Help(thread)) { IsBackground = true, Name = $"compute {i + 1}" };
+            _helpers[i].Start();
+        }
+    }
+
+    public int Threads => _threads.Length;
+
+    /// <summary>Runs the job once on every thread, this one included, and returns when all are done.</summary>
+    /// <param name="job">Divides the work by itself; kept by the caller, so that nothing is allocated.</param>
+    public void Run(Action<ComputeThread> job)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            _job = job;
+            _running = _helpers.Length;
+            _failure = null;
+            _generation++;
+            Monitor.PulseAll(_gate);
+        }
+
+        try
+        {
+            job(_threads[0]);
+        }
+        finally
+        {
+            lock (_gate)
+            {
+                while (_running > 0)
+                    Monitor.Wait(_gate);
+            }
+        }
+
+        if (_failure is { } failure)
+            throw new InvalidOperationException($"a compute thread failed: {failure.Message}", failure);
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            if (_isDisposed)
+                return;
+            _isDisposed = true;
+            Monitor.PulseAll(_gate);
+        }
+
+        foreach (Thread helper in _helpers)
+            helper.Join();
+        foreach (ComputeThread thread in _threads)
+            thread.Executor.Dispose();
+    }
+
+    private void Help(ComputeThread thread)
+    {
+        int done = 0;
+        while (true)
+        {
+            Action<ComputeThread> job;
+            lock (_gate)
+            {
+                while (_generation == done && !_isDisposed)
+                    Monitor.Wait(_gate);
+                if (_isDisposed)
+                    return;
+                done = _generation;
+                job = _job!;
+            }
+
+            Exception? failure = null;
+            try
+            {
+                job(thread);
+            }
+            catch (Exception exception)
+            {
+                failure = exception;
+            }
+
+            lock (_gate)
+            {
+                _failure ??= failure;
+                if (--_running == 0)
+                    Monitor.PulseAll(_gate);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+using System.Diagnostics;
+using System.Globalization;
+using Distributed.Data;
+using Distributed.Engine;
+using Distributed.Models;
+using Distributed.Optimizers;
+using Distributed.Reduction;
+
+namespace Distributed.Worker.Compute;
+
+/// <summary>What a benchmark measured.</summary>
+internal sealed record BenchmarkResult(double MillisecondsPerStep, double ImagesPerSecond, int Threads, InstructionSet InstructionSet)
+{
+    public string ToJson() => string.Create(
+        CultureInfo.InvariantCulture,
+        $$"""{"ms_per_step": {{MillisecondsPerStep:0.0000}}, "images_per_second": {{ImagesPerSecond:0}}, "threads": {{Threads}}, "instruction_set": "{{InstructionSet.DisplayName()}}"}""");
+}
+
+/// <summary>Whole training steps, RMSprop included, in one process: what the exchange is measured against.</summary>
+internal sealed class EngineBenchmark : IResultSink, IDisposable
+{
+    // Untrained networks have other sparsity, and branch predictors another time.
+    private const int WarmUpSteps = 200;
+
+    private readonly ShardPlan _plan;
+    private readonly int _threads;
+    private readonly Network _network;
+    private readonly StepExecutor _executor;
+    private readonly Optimizer _optimizer;
+    private readonly float[] _weights;
+    private readonly TreeNode[] _root;
+    private Partial? _sum;
+
+    public EngineBenchmark(ResolvedModel model, ShardPlan plan, ImageSet images, int threads)
+    {
+        _plan = plan;
+        _threads = threads;
+        _network = Network.Compile(model, plan.Microbatch, InstructionSets.Best);
+        ShardStore shards = new(plan, images.Shape.Length);
+        for (int shard = 0; shard < plan.Shards; shard++)
+        {
+            for (int position = 0; position < plan.ShardSamples(shard); position++)
+            {
+                int sample = plan.SampleAt(shard, position);
+                shards.Add(shard, position, images.Image(sample), images.Labels.AsSpan(sample, 1));
+            }
+        }
+
+        _executor = new StepExecutor(_network, plan, shards, new TestStore(0, images.Shape.Length), threads);
+        _optimizer = Optimizer.Create(OptimizerSettings.Default(OptimizerKind.Rmsprop), model.ParameterCount);
+        _weights = ParameterInitializer.Create(model, plan.Seed);
+        _root = [new ReductionTree(plan.Shards).Root];
+    }
+
+    /// <summary>Trains for a while, then times <paramref name="steps"/> steps.</summary>
+    public BenchmarkResult Run(int steps, CancellationToken cancellation)
+    {
+        for (int i = 0; i < WarmUpSteps; i++)
+            RunStep(i, cancellation);
+        long samples = 0;
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < steps; i++)
+            samples += RunStep(WarmUpSteps + i, cancellation);
+        TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
+        return new BenchmarkResult(elapsed.TotalMilliseconds / steps, samples / elapsed.TotalSeconds, _threads, _network.InstructionSet);
+    }
+
+    public void DeliverPartial(TreeNode node, Partial partial) => _sum = partial;
+
+    public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions) => throw new NotSupportedException("nothing is evaluated here");
+
+    public void Dispose()
+    {
+        _executor.Dispose();
+        _network.Dispose();
+    }
+
+    private int RunStep(int number, CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        (int epoch, int step) = Math.DivRem(number, _plan.StepsPerEpoch);
+        _executor.Train(_weights, epoch, step, _root, this);
+        Partial sum = _sum ?? throw new InvalidOperationException("the step brought no sum");
+        _optimizer.Update(_weights, sum.Gradient.Values, sum.Samples);
+        int samples = sum.Samples;
+        _executor.Pool.Return(sum);
+        return samples;
+    }
+}

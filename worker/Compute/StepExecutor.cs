@@ -1,0 +1,161 @@
+using Distributed.Data;
+using Distributed.Engine;
+using Distributed.Reduction;
+
+namespace Distributed.Worker.Compute;
+
+/// <summary>Takes what a step brought forth. Called on compute threads, several at a time.</summary>
+internal interface IResultSink
+{
+    /// <summary>A node asked for is complete.</summary>
+    /// <param name="partial">The sink's from now on; it goes back to <see cref="StepExecutor.Pool"/> when done with.</param>
+    void DeliverPartial(TreeNode node, Partial partial);
+
+    /// <summary>A block of the test set is scored.</summary>
+    /// <param name="predictions">One class a sample; the sink's from now on.</param>
+    void DeliverBlock(int block, double lossSum, int correct, byte[] predictions);
+}
+
+/// <summary>
+/// Computes the orders of the coordinator: microbatches are handed out to the threads shard by shard, and their sums go
+/// up the reduction tree as they come, so that a leased range leaves as few partials.
+/// </summary>
+internal sealed class StepExecutor : IDisposable
+{
+    private readonly Network _network;
+    private readonly ShardPlan _plan;
+    private readonly ReductionTree _tree;
+    private readonly TreeReduction _reduction;
+    private readonly ShardStore _shards;
+    private readonly TestStore _tests;
+    private readonly ComputePool _threads;
+
+    // Kept, so that a step allocates nothing.
+    private readonly Action<ComputeThread> _trainJob;
+    private readonly Action<ComputeThread> _evaluateJob;
+    private readonly int[] _work;
+    private int _workCount;
+    private int _workTaken;
+
+    private IReadOnlyList<int> _blocks = [];
+    private IResultSink _sink = null!;
+    private int _epoch;
+    private int _step;
+
+    public StepExecutor(Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads)
+    {
+        _network = network;
+        _plan = plan;
+        _shards = shards;
+        _tests = tests;
+        _tree = new ReductionTree(plan.Shards);
+        Pool = new PartialPool(network.Model.ParameterCount);
+        _reduction = new TreeReduction(_tree, Pool);
+        _threads = new ComputePool(network, threads);
+        _work = new int[plan.Shards];
+        _trainJob = Train;
+        _evaluateJob = Evaluate;
+    }
+
+    /// <summary>Where partials come from and go back to.</summary>
+    public PartialPool Pool { get; }
+
+    /// <summary>Compiles every kernel and touches every thread's memory before the first order comes.</summary>
+    public void WarmUp()
+    {
+        _network.Prepare(new float[_network.Model.ParameterCount]);
+        _threads.Run(thread =>
+        {
+            Partial partial = Pool.Rent();
+            thread.Executor.Images.Clear();
+            thread.Executor.Train(thread.Labels, thread.SampleNumbers, _plan.Seed, 0, partial.Gradient.Values);
+            thread.Executor.Evaluate(thread.Labels, new byte[thread.Labels.Length]);
+            Pool.Return(partial);
+        });
+    }
+
+    /// <summary>Computes the partials of one order and delivers each as soon as it is complete.</summary>
+    /// <param name="weights">P parameters.</param>
+    /// <param name="epoch">From 0.</param>
+    /// <param name="step">Within the epoch, from 0.</param>
+    /// <param name="nodes">The nodes to deliver, each with samples in the step.</param>
+    /// <exception cref="InvalidOperationException">The data of a shard is missing.</exception>
+    public void Train(ReadOnlySpan<float> weights, int epoch, int step, ReadOnlySpan<TreeNode> nodes, IResultSink sink)
+    {
+        int active = _plan.ActiveShards(step);
+        _workCount = 0;
+        foreach (TreeNode node in nodes)
+        {
+            (int first, int end) = _tree.Range(node);
+            for (int shard = first; shard < Math.Min(end, active); shard++)
+            {
+                if (!_shards.IsComplete(shard))
+                    throw new InvalidOperationException($"the data of shard {shard} is not complete");
+                _work[_workCount++] = shard;
+            }
+        }
+
+        _reduction.Begin(active, nodes);
+        _workTaken = 0;
+        _epoch = epoch;
+        _step = step;
+        _sink = sink;
+        _network.Prepare(weights);
+        _threads.Run(_trainJob);
+    }
+
+    /// <summary>Scores blocks of the test set and delivers each as soon as it is done.</summary>
+    public void Evaluate(ReadOnlySpan<float> weights, IReadOnlyList<int> blocks, IResultSink sink)
+    {
+        _blocks = blocks;
+        _workTaken = 0;
+        _sink = sink;
+        _network.Prepare(weights);
+        _threads.Run(_evaluateJob);
+    }
+
+    public void Dispose() => _threads.Dispose();
+
+    private void Train(ComputeThread thread)
+    {
+        Executor executor = thread.Executor;
+        int taken;
+        while ((taken = Interlocked.Increment(ref _workTaken) - 1) < _workCount)
+        {
+            int shard = _work[taken];
+            int samples = _shards.Gather(shard, _epoch, _step, executor.Images, thread.Labels, thread.SampleNumbers);
+            Partial partial = Pool.Rent();
+            MicrobatchResult result = executor.Train(
+                thread.Labels.AsSpan(0, samples), thread.SampleNumbers.AsSpan(0, samples), _plan.Seed, _epoch, partial.Gradient.Values);
+            partial.LossSum = result.LossSum;
+            partial.Correct = result.Correct;
+            partial.Samples = samples;
+            if (_reduction.Offer(TreeNode.Leaf(shard), partial, out TreeNode node) is { } complete)
+                _sink.DeliverPartial(node, complete);
+        }
+    }
+
+    private void Evaluate(ComputeThread thread)
+    {
+        Executor executor = thread.Executor;
+        int imageLength = _network.Model.Input.Length;
+        int taken;
+        while ((taken = Interlocked.Increment(ref _workTaken) - 1) < _blocks.Count)
+        {
+            (byte[] images, byte[] labels) = _tests.Get(_blocks[taken]);
+            byte[] predictions = new byte[labels.Length];
+            double lossSum = 0;
+            int correct = 0;
+            for (int first = 0; first < labels.Length; first += _network.Microbatch)
+            {
+                int samples = Math.Min(_network.Microbatch, labels.Length - first);
+                PixelScaling.Scale(images.AsSpan(first * imageLength, samples * imageLength), executor.Images[..(samples * imageLength)]);
+                MicrobatchResult result = executor.Evaluate(labels.AsSpan(first, samples), predictions.AsSpan(first, samples));
+                lossSum += result.LossSum;
+                correct += result.Correct;
+            }
+
+            _sink.DeliverBlock(_blocks[taken], lossSum, correct, predictions);
+        }
+    }
+}

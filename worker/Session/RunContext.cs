@@ -1,0 +1,67 @@
+using System.Text;
+using Distributed.Data;
+using Distributed.Engine;
+using Distributed.Models;
+using Distributed.Protos;
+using Distributed.Worker.Compute;
+
+namespace Distributed.Worker.Session;
+
+/// <summary>Everything a worker holds for one run: made from the coordinator's welcome, gone with the session.</summary>
+internal sealed class RunContext : IDisposable
+{
+    private readonly Network _network;
+
+    private RunContext(Welcome welcome, Network network, ShardPlan plan, int threads)
+    {
+        _network = network;
+        RunId = welcome.RunId;
+        WorkerId = (int)welcome.WorkerId;
+        HeartbeatInterval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
+        HeartbeatTimeout = TimeSpan.FromMilliseconds(welcome.HeartbeatTimeoutMs);
+        Shards = new ShardStore(plan, network.Model.Input.Length);
+        int blockSamples = Math.Max(1, (int)welcome.TestBlockSamples);
+        Tests = new TestStore(((int)welcome.TestSamples + blockSamples - 1) / blockSamples, network.Model.Input.Length);
+        Executor = new StepExecutor(network, plan, Shards, Tests, threads);
+    }
+
+    public string RunId { get; }
+
+    public int WorkerId { get; }
+
+    public TimeSpan HeartbeatInterval { get; }
+
+    public TimeSpan HeartbeatTimeout { get; }
+
+    public ShardStore Shards { get; }
+
+    public TestStore Tests { get; }
+
+    public StepExecutor Executor { get; }
+
+    public int ParameterCount => _network.Model.ParameterCount;
+
+    /// <exception cref="ConfigurationException">The model or the plan is not one this worker can run.</exception>
+    public static RunContext Create(Welcome welcome, int threads)
+    {
+        ShardPlan plan;
+        try
+        {
+            plan = new ShardPlan((int)welcome.TrainingSamples, (int)welcome.BatchSize, (int)welcome.Shards, welcome.Seed, welcome.Shuffle);
+        }
+        catch (ArgumentException exception)
+        {
+            throw new ConfigurationException(exception.Message, exception);
+        }
+
+        SampleShape input = new((int)welcome.ImageHeight, (int)welcome.ImageWidth, (int)welcome.ImageChannels);
+        ResolvedModel model = ModelResolver.Resolve(ModelJson.Read(Encoding.UTF8.GetBytes(welcome.ModelJson), "the coordinator's model"), input, (int)welcome.Classes);
+        return new RunContext(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads);
+    }
+
+    public void Dispose()
+    {
+        Executor.Dispose();
+        _network.Dispose();
+    }
+}
