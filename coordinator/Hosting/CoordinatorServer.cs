@@ -50,7 +50,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             .SetMinimumLevel(LogLevel.Warning)
             // A worker that breaks off in mid-call is an event of ours, not an error of the framework.
             .AddFilter("Grpc", LogLevel.Critical)
-            .AddFilter("Microsoft.AspNetCore", LogLevel.Critical);
+            .AddFilter("Microsoft.AspNetCore", LogLevel.Critical)
+            .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         builder.Services.Configure<ConsoleLoggerOptions>(static console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddRoutingCore();

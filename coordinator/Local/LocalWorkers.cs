@@ -39,7 +39,15 @@ internal sealed class LocalWorkers : IAsyncDisposable
         return workers;
     }
 
-    /// <summary>Waits for the workers to go by themselves; kills those that stay.</summary>
+    /// <summary>The run has broken off: closes the pipes, upon which the workers end without finishing anything.</summary>
+    public void Abort()
+    {
+        _isStopping = true;
+        foreach (LocalWorker worker in _workers)
+            worker.Process.StandardInput.Close();
+    }
+
+    /// <summary>Waits for the workers to go by themselves, as they do when they are let go; kills those that stay.</summary>
     public async ValueTask DisposeAsync()
     {
         _isStopping = true;

@@ -70,10 +70,15 @@ internal static class TrainingRun
             StepLoop loop = new(run, inbox, observer, server.Logging.CreateLogger("coordinator"));
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false));
         }
-        catch (RunFailedException) when (workers is not null)
+        catch (Exception exception)
         {
-            foreach (string line in workers.LastWords())
-                notices.WriteLine(line);
+            workers?.Abort();
+            if (exception is RunFailedException && workers is not null)
+            {
+                foreach (string line in workers.LastWords())
+                    notices.WriteLine(line);
+            }
+
             throw;
         }
         finally

@@ -16,7 +16,7 @@ internal static class CommandLineHost
     {
         ParseResult parsed = root.Parse(args);
         if (parsed.Errors.Count > 0 && parsed.Action is not System.CommandLine.Help.HelpAction)
-            return Complain(parsed.Errors[0].Message, BadUsage);
+            return Complain(Describe(parsed.Errors[0]), BadUsage);
 
         using CancellationTokenSource interruption = new();
         int signalCode = 0;
@@ -54,6 +54,13 @@ internal static class CommandLineHost
             interruption.Cancel();
         }
     }
+
+    /// <summary>The parser's own words, but for a value of the wrong type, where it names the type as programmers do.</summary>
+    private static string Describe(ParseError error) =>
+        error.SymbolResult is OptionResult { Tokens: [{ Value: { } value }] } result
+            && (Nullable.GetUnderlyingType(result.Option.ValueType) ?? result.Option.ValueType) is { IsPrimitive: true } type
+            ? $"{result.Option.Name} must be {(type == typeof(double) ? "a number" : "a whole number")}, not '{value}'"
+            : error.Message;
 
     private static int Complain(string message, int code)
     {

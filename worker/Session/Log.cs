@@ -8,7 +8,7 @@ internal static partial class Log
     [LoggerMessage(1, LogLevel.Information, "Joined as worker {WorkerId} of run {RunId}, a model of {Parameters} parameters")]
     public static partial void Joined(ILogger logger, int workerId, string runId, int parameters);
 
-    [LoggerMessage(2, LogLevel.Debug, "No coordinator at {Coordinator} yet: {Failure}")]
+    [LoggerMessage(2, LogLevel.Information, "Waiting for a coordinator at {Coordinator}: {Failure}")]
     public static partial void Waiting(ILogger logger, Uri coordinator, string failure);
 
     [LoggerMessage(3, LogLevel.Warning, "Lost the coordinator: {Reason}")]

@@ -28,6 +28,7 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
         Training.TrainingClient client = new(channel);
         TimeSpan pause = FirstPause;
         long lastContact = Stopwatch.GetTimestamp();
+        bool isWaiting = false;
         while (true)
         {
             CoordinatorSession session = new(client, options, _log);
@@ -51,6 +52,7 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
             {
                 pause = FirstPause;
                 lastContact = Stopwatch.GetTimestamp();
+                isWaiting = false;
             }
 
             if (Stopwatch.GetElapsedTime(lastContact) + pause > options.ConnectTimeout)
@@ -59,7 +61,9 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
                     $"no coordinator at {options.Coordinator} for {options.ConnectTimeout.TotalSeconds:0} s; the last attempt said: {failure}");
             }
 
-            Log.Waiting(_log, options.Coordinator, failure);
+            if (!isWaiting)
+                Log.Waiting(_log, options.Coordinator, failure);
+            isWaiting = true;
             await Task.Delay(pause, cancellation).ConfigureAwait(false);
             pause = pause * 1.5 < LongestPause ? pause * 1.5 : LongestPause;
         }

@@ -1,0 +1,90 @@
+using System.Collections.Immutable;
+using Distributed.Coordinator.Members;
+using Distributed.Coordinator.Training;
+using Distributed.Data;
+using Distributed.Reduction;
+
+namespace Distributed.Tests;
+
+/// <summary>
+/// A worker without a process: its gradients are random numbers keyed by (step, shard), summed along the tree as a real
+/// one does. It answers at once, unless it is told to misbehave.
+/// </summary>
+internal sealed class FakeWorker(int id, RunInbox inbox) : IWorkerLink
+{
+    private RunDefinition _run = null!;
+
+    /// <summary>Called before each order of a step; false keeps the worker from answering.</summary>
+    public Func<OrderId, bool> OnStep { get; set; } = static _ => true;
+
+    /// <summary>Changes an answer, or makes several of one.</summary>
+    public Func<PartialArrived, IEnumerable<PartialArrived>> OnAnswer { get; set; } = static answer => [answer];
+
+    /// <summary>Called before each order of an evaluation; false keeps the worker from answering.</summary>
+    public Func<bool> OnEvaluate { get; set; } = static () => true;
+
+    public Member Member { get; } = new(id, "fake", 1, "none", "nowhere");
+
+    public TimeSpan Silence { get; set; }
+
+    public string? CloseReason { get; private set; }
+
+    public bool IsDrained { get; private set; }
+
+    public List<(OrderId Order, ImmutableArray<TreeNode> Nodes)> Orders { get; } = [];
+
+    public void Welcome(RunDefinition run, long membershipVersion) => _run = run;
+
+    public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
+    {
+        Orders.Add((order, nodes));
+        if (!OnStep(order))
+            return;
+        int active = _run.Plan.ActiveShards(order.Step);
+        TreeReduction reduction = new(_run.Tree, new PartialPool(_run.Model.ParameterCount));
+        reduction.Begin(active, nodes.AsSpan());
+        foreach (TreeNode node in nodes)
+        {
+            (int first, int end) = _run.Tree.Range(node);
+            for (int shard = first; shard < Math.Min(end, active); shard++)
+            {
+                if (reduction.Offer(TreeNode.Leaf(shard), Compute(order, shard), out TreeNode completed) is { } sum)
+                    Answer(order, completed, sum);
+            }
+        }
+    }
+
+    public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
+    {
+        if (!OnEvaluate())
+            return;
+        foreach (int block in blocks)
+        {
+            (int first, int end) = ledger.Range(block);
+            inbox.Post(new BlockArrived(id, order, block, (first * 0.1) + 0.3, (end - first) / 2, new byte[end - first]));
+        }
+    }
+
+    public void Drain(string reason) => IsDrained = true;
+
+    public void Close(string reason) => CloseReason = reason;
+
+    private Partial Compute(OrderId order, int shard)
+    {
+        Partial partial = new(_run.Model.ParameterCount);
+        Philox random = new(9, RandomPurpose.Dropout, (uint)((order.Epoch * 10_000) + order.Step), (uint)shard);
+        foreach (ref float value in partial.Gradient.Values)
+            value = random.NextSingle() - 0.5f;
+        partial.LossSum = random.NextSingle();
+        partial.Samples = _run.Plan.MicrobatchSamples(shard, order.Step);
+        partial.Correct = partial.Samples / 2;
+        return partial;
+    }
+
+    private void Answer(OrderId order, TreeNode node, Partial sum)
+    {
+        PartialArrived answer = new(id, order, node, sum.Gradient.Bytes, sum.LossSum, sum.Correct, sum.Samples, TimeSpan.FromMilliseconds(1));
+        foreach (PartialArrived sent in OnAnswer(answer))
+            inbox.Post(sent);
+    }
+}

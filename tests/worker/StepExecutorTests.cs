@@ -1,0 +1,168 @@
+using Distributed.Data;
+using Distributed.Engine;
+using Distributed.Models;
+using Distributed.Reduction;
+using Distributed.Worker.Compute;
+
+namespace Distributed.Tests;
+
+public sealed class StepExecutorTests : IDisposable
+{
+    private readonly TinyRun _tiny = new(train: 100, test: 45);
+    private readonly Dataset _dataset;
+    private readonly ShardPlan _plan;
+    private readonly ResolvedModel _model;
+
+    public StepExecutorTests()
+    {
+        _dataset = _tiny.Dataset;
+        _plan = new ShardPlan(_dataset.Train.Count, 32, 8, seed: 3, shuffle: true);
+        _model = _tiny.Model;
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public void Train_WithAnyNumberOfThreads_GivesTheSameBits(int step)
+    {
+        byte[] expected = Train(1, step, [new TreeNode(3, 0)]).Single().Gradient;
+        Assert.Equal(expected, Train(2, step, [new TreeNode(3, 0)]).Single().Gradient);
+        Assert.Equal(expected, Train(5, step, [new TreeNode(3, 0)]).Single().Gradient);
+    }
+
+    [Fact]
+    public void Train_AskedForSeveralNodes_DeliversEachOnce()
+    {
+        TreeNode[] nodes = [new(0, 2), new(1, 0), new(2, 1)];
+        List<(TreeNode Node, byte[] Gradient, int Samples)> delivered = Train(2, 0, nodes);
+        Assert.Equal(nodes.ToHashSet(), [.. delivered.Select(static partial => partial.Node)]);
+        Assert.Equal([4, 8, 16], delivered.OrderBy(static partial => partial.Node.Level).Select(static partial => partial.Samples));
+    }
+
+    [Fact]
+    public void Train_WithoutAShardsData_Refuses()
+    {
+        using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
+        using StepExecutor executor = new(network, _plan, new ShardStore(_plan, 64), new TestStore(0, 64), 1);
+        Assert.Throws<InvalidOperationException>(() => executor.Train(new float[_model.ParameterCount], 0, 0, [TreeNode.Leaf(0)], new Sink(executor)));
+    }
+
+    [Fact]
+    public void Train_InSteadyState_AllocatesNothing()
+    {
+        using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
+        using StepExecutor executor = new(network, _plan, FillShards(), new TestStore(0, 64), 1);
+        ReturningSink sink = new(executor);
+        float[] weights = ParameterInitializer.Create(_model, 1);
+        TreeNode[] nodes = [new(3, 0)];
+        for (int i = 0; i < 3; i++)
+            executor.Train(weights, 0, i, nodes, sink);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 3; i++)
+            executor.Train(weights, 0, i, nodes, sink);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    [Fact]
+    public void Gather_OverAnEpoch_BringsEverySampleOnceAndAsStored()
+    {
+        ShardStore shards = FillShards();
+        int[] seen = new int[_dataset.Train.Count];
+        float[] images = new float[_plan.Microbatch * 64], expected = new float[64];
+        byte[] labels = new byte[_plan.Microbatch];
+        int[] numbers = new int[_plan.Microbatch];
+        for (int step = 0; step < _plan.StepsPerEpoch; step++)
+        {
+            for (int shard = 0; shard < _plan.Shards; shard++)
+            {
+                int samples = shards.Gather(shard, 5, step, images, labels, numbers);
+                Assert.Equal(_plan.MicrobatchSamples(shard, step), samples);
+                for (int i = 0; i < samples; i++)
+                {
+                    seen[numbers[i]]++;
+                    _dataset.Train.CopyScaled(numbers[i], expected);
+                    Assert.Equal(_dataset.Train.Labels[numbers[i]], labels[i]);
+                    Assert.Equal(expected, images[(i * 64)..((i + 1) * 64)]);
+                }
+            }
+        }
+
+        Assert.All(seen, static count => Assert.Equal(1, count));
+    }
+
+    [Fact]
+    public void ShardStore_WithSamplesThatDoNotFit_Refuses()
+    {
+        ShardStore shards = new(_plan, 64);
+        Assert.Throws<ArgumentException>(() => shards.Add(8, 0, new byte[64], new byte[1]));
+        Assert.Throws<ArgumentException>(() => shards.Add(0, 0, new byte[63], new byte[1]));
+        Assert.Throws<ArgumentException>(() => shards.Add(0, _plan.ShardSamples(0), new byte[64], new byte[1]));
+        Assert.False(shards.IsComplete(0));
+    }
+
+    [Fact]
+    public void ComputePool_WhenAHelperFails_ReportsIt()
+    {
+        using Network network = Network.Compile(_model, 1, InstructionSets.Best);
+        using ComputePool pool = new(network, 3);
+        int runs = 0;
+        pool.Run(_ => Interlocked.Increment(ref runs));
+        Assert.Equal(3, runs);
+        Assert.ThrowsAny<Exception>(() => pool.Run(static _ => throw new InvalidDataException("broken")));
+        pool.Run(_ => Interlocked.Increment(ref runs));
+        Assert.Equal(6, runs);
+    }
+
+    public void Dispose() => _tiny.Dispose();
+
+    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(int threads, int step, TreeNode[] nodes)
+    {
+        using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
+        using StepExecutor executor = new(network, _plan, FillShards(), new TestStore(0, 64), threads);
+        Sink sink = new(executor);
+        executor.Train(ParameterInitializer.Create(_model, 1), 0, step, nodes, sink);
+        return sink.Delivered;
+    }
+
+    private ShardStore FillShards()
+    {
+        ShardStore shards = new(_plan, 64);
+        for (int shard = 0; shard < _plan.Shards; shard++)
+        {
+            for (int position = 0; position < _plan.ShardSamples(shard); position++)
+            {
+                int sample = _plan.SampleAt(shard, position);
+                shards.Add(shard, position, _dataset.Train.Image(sample), _dataset.Train.Labels.AsSpan(sample, 1));
+            }
+
+            Assert.True(shards.IsComplete(shard));
+        }
+
+        return shards;
+    }
+
+    private sealed class Sink(StepExecutor executor) : IResultSink
+    {
+        public List<(TreeNode Node, byte[] Gradient, int Samples)> Delivered { get; } = [];
+
+        public void DeliverPartial(TreeNode node, Partial partial)
+        {
+            lock (Delivered)
+                Delivered.Add((node, partial.Gradient.Bytes.ToArray(), partial.Samples));
+            executor.Pool.Return(partial);
+        }
+
+        public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions)
+        {
+        }
+    }
+
+    private sealed class ReturningSink(StepExecutor executor) : IResultSink
+    {
+        public void DeliverPartial(TreeNode node, Partial partial) => executor.Pool.Return(partial);
+
+        public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions)
+        {
+        }
+    }
+}
