@@ -20,6 +20,9 @@ public sealed unsafe class Executor : IDisposable
 
     public Network Network { get; }
 
+    /// <summary>The planes of the last pass, for benchmarks that run single operations.</summary>
+    internal NativeBuffer Arena => _arena;
+
     /// <summary>
     /// Where the caller puts a pass's images before it runs: (microbatch, height, width, channels), dense,
     /// one sample every <see cref="SampleShape.Length"/> floats, pixels already divided by 255.
