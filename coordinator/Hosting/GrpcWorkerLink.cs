@@ -18,7 +18,9 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     private readonly Channel<IEnumerable<CoordinatorMessage>> _outbox =
         Channel.CreateUnbounded<IEnumerable<CoordinatorMessage>>(new UnboundedChannelOptions { SingleReader = true });
 
+    private readonly Lock _closing = new();
     private readonly CancellationTokenSource _closed = new();
+    private bool _isDisposed;
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
     private RunDefinition? _run;
@@ -78,10 +80,22 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     {
         CloseReason ??= reason;
         _outbox.Writer.TryComplete();
-        _closed.Cancel();
+        // The call may have ended by itself long before the step loop comes to hear of it.
+        lock (_closing)
+        {
+            if (!_isDisposed)
+                _closed.Cancel();
+        }
     }
 
-    public void Dispose() => _closed.Dispose();
+    public void Dispose()
+    {
+        lock (_closing)
+        {
+            _isDisposed = true;
+            _closed.Dispose();
+        }
+    }
 
     /// <summary>Notes that the worker is alive.</summary>
     public void Hear() => Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using Distributed.Coordinator.Training;
 using Spectre.Console;
-using Spectre.Console.Rendering;
 
 namespace Distributed.Coordinator.Terminal;
 
@@ -12,6 +11,8 @@ namespace Distributed.Coordinator.Terminal;
 internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
 {
     private static readonly TimeSpan RefreshInterval = TimeSpan.FromMilliseconds(100);
+
+    private const int LongestBar = 30;
 
     private CancellationTokenSource _end = new();
     private Task _drawing = Task.CompletedTask;
@@ -28,7 +29,8 @@ internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
     public void EpochEnded(EpochReport report)
     {
         Clear();
-        console.WriteLine(KerasLine.Format(report));
+        // Past the console's own word wrap, so that the line stays one when it is copied.
+        console.Profile.Out.Writer.WriteLine(KerasLine.Format(report));
     }
 
     /// <summary>Takes the bar away, should the run have ended within an epoch.</summary>
@@ -45,27 +47,29 @@ internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
     }
 
     private Task DrawAsync(RunProgress progress, CancellationToken end) => console
-        .Live(Render(progress.Latest, TimeSpan.Zero))
+        .Live(Render(progress.Latest, TimeSpan.Zero, console.Profile.Width))
         .AutoClear(true)
         .StartAsync(async live =>
         {
             long start = Stopwatch.GetTimestamp();
             while (!end.IsCancellationRequested)
             {
-                live.UpdateTarget(Render(progress.Latest, Stopwatch.GetElapsedTime(start)));
+                live.UpdateTarget(Render(progress.Latest, Stopwatch.GetElapsedTime(start), console.Profile.Width));
                 await Task.Delay(RefreshInterval, end).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         });
 
-    private static Columns Render(RunSnapshot now, TimeSpan elapsed)
+    private static Markup Render(RunSnapshot now, TimeSpan elapsed, int width)
     {
         double share = now.StepsPerEpoch > 0 ? (double)now.Step / now.StepsPerEpoch : 0;
         string eta = now.Step > 0 ? (elapsed * ((1 - share) / share)).ToString(@"m\:ss", CultureInfo.InvariantCulture) : "-:--";
-        const int Width = 30;
-        int filled = (int)(share * Width);
-        IRenderable line = new Markup(string.Create(
+        string text = string.Create(
             CultureInfo.InvariantCulture,
-            $"{now.Step}/{now.StepsPerEpoch} [green]{new string('━', filled)}[/][grey]{new string('━', Width - filled)}[/] ETA {eta} - {now.ImagesPerSecond:N0} images/s - accuracy: {now.Accuracy:0.0000} - loss: {now.Loss:0.0000}"));
-        return new Columns(line) { Expand = false };
+            $" ETA {eta} - {now.ImagesPerSecond:N0} images/s - accuracy: {now.Accuracy:0.0000} - loss: {now.Loss:0.0000}");
+        string count = $"{now.Step}/{now.StepsPerEpoch} ";
+        // One line, whatever the terminal: the bar takes what the figures leave.
+        int room = Math.Clamp(width - count.Length - text.Length - 1, 0, LongestBar);
+        int filled = (int)(share * room);
+        return new Markup($"{count}[green]{new string('━', filled)}[/][grey]{new string('━', room - filled)}[/]{text}").Overflow(Overflow.Crop);
     }
 }

@@ -30,6 +30,7 @@ internal sealed class StepLoop
     private readonly TreeReduction _reduction;
     private readonly Optimizer _optimizer;
     private readonly VectorBuffer _weights;
+    private readonly FailureDetector _detector;
     private readonly StepClock _clock = new();
     private readonly Phases _phases = new();
     private readonly RunProgress _progress = new();
@@ -40,7 +41,7 @@ internal sealed class StepLoop
     private int _staleAnswers;
     private int _localWorkers;
     private string _lastLoss = "none ever joined";
-    private long _lastHeartbeat = Stopwatch.GetTimestamp();
+    private long _lastLook = Stopwatch.GetTimestamp();
 
     public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, ILogger log)
     {
@@ -50,6 +51,7 @@ internal sealed class StepLoop
         _log = log;
         _localWorkers = run.Options.Workers;
         _roster = new Roster(run, log);
+        _detector = new FailureDetector(run.Options.HeartbeatInterval, run.Options.HeartbeatTimeout);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
         _pool = new PartialPool(run.Model.ParameterCount);
@@ -310,12 +312,9 @@ internal sealed class StepLoop
 
     private void CloseSilent()
     {
-        // After a pause of this very process (a suspended laptop, a debugger) the silence is its own.
-        bool wasPaused = Stopwatch.GetElapsedTime(_lastHeartbeat) > _run.Options.HeartbeatInterval * 3;
-        _lastHeartbeat = Stopwatch.GetTimestamp();
-        if (wasPaused)
-            return;
-        foreach (IWorkerLink silent in _roster.Links.Where(link => link.Silence > _run.Options.HeartbeatTimeout).ToArray())
+        _detector.Look(Stopwatch.GetElapsedTime(_lastLook));
+        _lastLook = Stopwatch.GetTimestamp();
+        foreach (IWorkerLink silent in _roster.Links.Where(link => _detector.IsDead(link.Silence)).ToArray())
             Lose(silent.Member.Id, $"nothing was heard from it for {silent.Silence.TotalSeconds:0.0} s");
     }
 }

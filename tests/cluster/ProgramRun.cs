@@ -96,6 +96,9 @@ internal sealed partial class ProgramRun : IAsyncDisposable
 
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 
+    /// <summary>Kills a process that a run has started.</summary>
+    public static void Kill(int process) => Assert.Equal(0, Kill(process, (int)PosixSignalNumber.Kill));
+
     /// <summary>Processes whose parent this one is, by id.</summary>
     public IReadOnlyList<int> Children() => Processes.Where(stat => stat.Parent == _process.Id).Select(static stat => stat.Id).ToList();
 
