@@ -25,6 +25,12 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>a b + c, rounded once.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
+    /// <summary>
+    /// sum = a b + sum, rounded once, with b in memory. In place, because a result that goes elsewhere first costs a move each,
+    /// and reading b lane by lane lets the instruction itself do it.
+    /// </summary>
+    static abstract void Accumulate(ref TSelf sum, TSelf a, float* b);
+
     static abstract TSelf Add(TSelf a, TSelf b);
 
     static abstract TSelf Subtract(TSelf a, TSelf b);

@@ -6,10 +6,10 @@ namespace Distributed.Engine;
 /// Four rows side by side, itself a row. The JIT keeps a struct of at most four fields in registers, so this is the widest
 /// row that one level can hold, and it compiles to better code than a pair of pairs.
 /// </summary>
-internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Quad<T>>
+internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Quad<T>>
     where T : unmanaged, ILanes<T>
 {
-    private readonly T _first = first, _second = second, _third = third, _fourth = fourth;
+    private T _first = first, _second = second, _third = third, _fourth = fourth;
 
     public static int Count => 4 * T.Count;
 
@@ -47,6 +47,15 @@ internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : 
         T.MultiplyAdd(a._second, b._second, c._second),
         T.MultiplyAdd(a._third, b._third, c._third),
         T.MultiplyAdd(a._fourth, b._fourth, c._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Quad<T> sum, Quad<T> a, float* b)
+    {
+        T.Accumulate(ref sum._first, a._first, b);
+        T.Accumulate(ref sum._second, a._second, b + T.Count);
+        T.Accumulate(ref sum._third, a._third, b + (2 * T.Count));
+        T.Accumulate(ref sum._fourth, a._fourth, b + (3 * T.Count));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Add(Quad<T> a, Quad<T> b) =>

@@ -48,9 +48,9 @@ internal static unsafe class FewChannelsWeightGradient
             {
                 float* x = input + window + ((position >> 1) * rowStride) + ((position & 1) * channelStride);
                 TLanes here = WindowMaximum.GradientAt(position + 1, winner, passing);
-                top = top.AddValues(here, x, channelStride);
-                middle = middle.AddValues(here, x + rowStride, channelStride);
-                bottom = bottom.AddValues(here, x + (2 * rowStride), channelStride);
+                top.AddValues(here, x, channelStride);
+                middle.AddValues(here, x + rowStride, channelStride);
+                bottom.AddValues(here, x + (2 * rowStride), channelStride);
             }
         }
 

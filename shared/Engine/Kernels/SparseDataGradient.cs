@@ -15,7 +15,7 @@ internal static unsafe class SparseDataGradient
     /// <summary>Channels that a block of weights is wide.</summary>
     public static int BlockChannels<TLanes>(int channelStride)
         where TLanes : unmanaged, ILanes<TLanes> =>
-        TLanes.HasManyRegisters && channelStride % Pair<TLanes>.Count == 0 ? Pair<TLanes>.Count : TLanes.Count;
+        TLanes.Count;
 
     /// <param name="windows">For each window the place of its patch in dx, in order.</param>
     /// <param name="gradients">All windows' gradients; places are those of their filter in a block of w.</param>
@@ -57,18 +57,18 @@ internal static unsafe class SparseDataGradient
                 {
                     TRow value = TRow.Splat(gradient->Value);
                     float* taps = weights + gradient->Place;
-                    top = top.AddLeft(value, taps);
-                    middle = middle.AddLeft(value, taps + (3 * TRow.Count));
-                    bottom = bottom.AddLeft(value, taps + (6 * TRow.Count));
+                    top.AddLeft(value, taps);
+                    middle.AddLeft(value, taps + (3 * TRow.Count));
+                    bottom.AddLeft(value, taps + (6 * TRow.Count));
                 }
 
                 for (; gradient < rightEnd; gradient++)
                 {
                     TRow value = TRow.Splat(gradient->Value);
                     float* taps = weights + gradient->Place;
-                    top = top.AddRight(value, taps);
-                    middle = middle.AddRight(value, taps + (3 * TRow.Count));
-                    bottom = bottom.AddRight(value, taps + (6 * TRow.Count));
+                    top.AddRight(value, taps);
+                    middle.AddRight(value, taps + (3 * TRow.Count));
+                    bottom.AddRight(value, taps + (6 * TRow.Count));
                 }
 
                 top.Store(patch, channelStride);

@@ -48,9 +48,9 @@ internal static unsafe class SparseWeightGradient
         {
             float* x = input + live.Place;
             TRow gradient = TRow.Splat(live.Value);
-            top = top.AddRows(gradient, x, channelStride);
-            middle = middle.AddRows(gradient, x + rowStride, channelStride);
-            bottom = bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
+            top.AddRows(gradient, x, channelStride);
+            middle.AddRows(gradient, x + rowStride, channelStride);
+            bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
         }
 
         top.Store(weights, channelStride);

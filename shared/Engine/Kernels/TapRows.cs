@@ -3,10 +3,10 @@ using System.Runtime.CompilerServices;
 namespace Distributed.Engine.Kernels;
 
 /// <summary>Accumulators for the three taps of one row of a 3x3 kernel.</summary>
-internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
+internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
     where TRow : unmanaged, ILanes<TRow>
 {
-    private readonly TRow _left = left, _middle = middle, _right = right;
+    private TRow _left = left, _middle = middle, _right = right;
 
     public static TapRow<TRow> Zero
     {
@@ -28,24 +28,28 @@ internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
 
     /// <summary>Adds gradient times the rows at x, x + stride, x + 2 stride.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public TapRow<TRow> AddRows(TRow gradient, float* x, nint stride) => new(
-        TRow.MultiplyAdd(gradient, TRow.Load(x), _left),
-        TRow.MultiplyAdd(gradient, TRow.Load(x + stride), _middle),
-        TRow.MultiplyAdd(gradient, TRow.Load(x + (2 * stride)), _right));
+    public void AddRows(TRow gradient, float* x, nint stride)
+    {
+        TRow.Accumulate(ref _left, gradient, x);
+        TRow.Accumulate(ref _middle, gradient, x + stride);
+        TRow.Accumulate(ref _right, gradient, x + (2 * stride));
+    }
 
     /// <summary>Adds gradient times the single values x[0], x[stride], x[2 stride].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public TapRow<TRow> AddValues(TRow gradient, float* x, nint stride) => new(
-        TRow.MultiplyAdd(gradient, TRow.Splat(*x), _left),
-        TRow.MultiplyAdd(gradient, TRow.Splat(x[stride]), _middle),
-        TRow.MultiplyAdd(gradient, TRow.Splat(x[2 * stride]), _right));
+    public void AddValues(TRow gradient, float* x, nint stride)
+    {
+        _left = TRow.MultiplyAdd(gradient, TRow.Splat(*x), _left);
+        _middle = TRow.MultiplyAdd(gradient, TRow.Splat(x[stride]), _middle);
+        _right = TRow.MultiplyAdd(gradient, TRow.Splat(x[2 * stride]), _right);
+    }
 }
 
 /// <summary>Accumulators for one row of the 4x4 patch of pixels under a 2x2 window of 3x3 convolutions.</summary>
-internal readonly unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow fourth)
+internal unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow fourth)
     where TRow : unmanaged, ILanes<TRow>
 {
-    private readonly TRow _first = first, _second = second, _third = third, _fourth = fourth;
+    private TRow _first = first, _second = second, _third = third, _fourth = fourth;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PatchRow<TRow> Load(float* source, nint stride) =>
@@ -62,17 +66,19 @@ internal readonly unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow thi
 
     /// <summary>Adds gradient times the three taps to the pixels under the window's left column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public PatchRow<TRow> AddLeft(TRow gradient, float* taps) => new(
-        TRow.MultiplyAdd(gradient, TRow.Load(taps), _first),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _second),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _third),
-        _fourth);
+    public void AddLeft(TRow gradient, float* taps)
+    {
+        TRow.Accumulate(ref _first, gradient, taps);
+        TRow.Accumulate(ref _second, gradient, taps + TRow.Count);
+        TRow.Accumulate(ref _third, gradient, taps + (2 * TRow.Count));
+    }
 
     /// <summary>The same for the right column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public PatchRow<TRow> AddRight(TRow gradient, float* taps) => new(
-        _first,
-        TRow.MultiplyAdd(gradient, TRow.Load(taps), _second),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _third),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _fourth));
+    public void AddRight(TRow gradient, float* taps)
+    {
+        TRow.Accumulate(ref _second, gradient, taps);
+        TRow.Accumulate(ref _third, gradient, taps + TRow.Count);
+        TRow.Accumulate(ref _fourth, gradient, taps + (2 * TRow.Count));
+    }
 }
