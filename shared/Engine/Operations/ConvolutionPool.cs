@@ -113,7 +113,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         if (_inputGradient is null)
             return;
         _inputGradient.Clear(pass);
-        _live.DataGradient(pass, pass.At(_inputGradient.Plane));
+        _live.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
         _inputGradient.CopyOut(pass);
     }
 
