@@ -29,6 +29,9 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes512 sum, Lanes512 a, Lanes512 b) => sum = new(Vector512.FusedMultiplyAdd(a._value, b._value, sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(ref Lanes512 sum, Lanes512 a, float* b) =>
         sum = new(Vector512.FusedMultiplyAdd(a._value, Vector512.Load(b), sum._value));
 
@@ -89,6 +92,9 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Vector256.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes256 sum, Lanes256 a, Lanes256 b) => sum = new(Vector256.FusedMultiplyAdd(a._value, b._value, sum._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(ref Lanes256 sum, Lanes256 a, float* b) =>
@@ -153,6 +159,9 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     public static Lanes128 MultiplyAdd(Lanes128 a, Lanes128 b, Lanes128 c) => new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes128 sum, Lanes128 a, Lanes128 b) => sum = new(Vector128.FusedMultiplyAdd(a._value, b._value, sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(ref Lanes128 sum, Lanes128 a, float* b) =>
         sum = new(Vector128.FusedMultiplyAdd(a._value, Vector128.Load(b), sum._value));
 
@@ -212,6 +221,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     public static void Store(float* destination, ScalarLane value) => *destination = value._value;
 
     public static ScalarLane MultiplyAdd(ScalarLane a, ScalarLane b, ScalarLane c) => new(MathF.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    public static void Accumulate(ref ScalarLane sum, ScalarLane a, ScalarLane b) => sum = MultiplyAdd(a, b, sum);
 
     public static void Accumulate(ref ScalarLane sum, ScalarLane a, float* b) => sum = new(MathF.FusedMultiplyAdd(a._value, *b, sum._value));
 
@@ -275,6 +286,13 @@ internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> MultiplyAdd(Pair<T> a, Pair<T> b, Pair<T> c) =>
         new(T.MultiplyAdd(a._low, b._low, c._low), T.MultiplyAdd(a._high, b._high, c._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Pair<T> sum, Pair<T> a, Pair<T> b)
+    {
+        T.Accumulate(ref sum._low, a._low, b._low);
+        T.Accumulate(ref sum._high, a._high, b._high);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(ref Pair<T> sum, Pair<T> a, float* b)

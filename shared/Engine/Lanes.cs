@@ -25,10 +25,10 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>a b + c, rounded once.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
-    /// <summary>
-    /// sum = a b + sum, rounded once, with b in memory. In place, because a result that goes elsewhere first costs a move each,
-    /// and reading b lane by lane lets the instruction itself do it.
-    /// </summary>
+    /// <summary>sum = a b + sum, rounded once. In place, because the JIT moves a result that is stored elsewhere first.</summary>
+    static abstract void Accumulate(ref TSelf sum, TSelf a, TSelf b);
+
+    /// <summary>The same with b in memory, which lets the instruction itself read it.</summary>
     static abstract void Accumulate(ref TSelf sum, TSelf a, float* b);
 
     static abstract TSelf Add(TSelf a, TSelf b);

@@ -49,6 +49,15 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
         T.MultiplyAdd(a._fourth, b._fourth, c._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Quad<T> sum, Quad<T> a, Quad<T> b)
+    {
+        T.Accumulate(ref sum._first, a._first, b._first);
+        T.Accumulate(ref sum._second, a._second, b._second);
+        T.Accumulate(ref sum._third, a._third, b._third);
+        T.Accumulate(ref sum._fourth, a._fourth, b._fourth);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(ref Quad<T> sum, Quad<T> a, float* b)
     {
         T.Accumulate(ref sum._first, a._first, b);

@@ -19,7 +19,7 @@ internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
         new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(float* destination, nint stride)
+    public readonly void Store(float* destination, nint stride)
     {
         TRow.Store(destination, _left);
         TRow.Store(destination + stride, _middle);
@@ -39,9 +39,57 @@ internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void AddValues(TRow gradient, float* x, nint stride)
     {
-        _left = TRow.MultiplyAdd(gradient, TRow.Splat(*x), _left);
-        _middle = TRow.MultiplyAdd(gradient, TRow.Splat(x[stride]), _middle);
-        _right = TRow.MultiplyAdd(gradient, TRow.Splat(x[2 * stride]), _right);
+        TRow.Accumulate(ref _left, gradient, TRow.Splat(*x));
+        TRow.Accumulate(ref _middle, gradient, TRow.Splat(x[stride]));
+        TRow.Accumulate(ref _right, gradient, TRow.Splat(x[2 * stride]));
+    }
+}
+
+/// <summary>Accumulators for all nine taps.</summary>
+internal unsafe struct KernelSums<TRow>
+    where TRow : unmanaged, ILanes<TRow>
+{
+    private TapRow<TRow> _top, _middle, _bottom;
+
+    public static KernelSums<TRow> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new() { _top = TapRow<TRow>.Zero, _middle = TapRow<TRow>.Zero, _bottom = TapRow<TRow>.Zero };
+    }
+
+    /// <summary>Nine rows, one behind the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static KernelSums<TRow> Load(float* source, nint stride) => new()
+    {
+        _top = TapRow<TRow>.Load(source, stride),
+        _middle = TapRow<TRow>.Load(source + (3 * stride), stride),
+        _bottom = TapRow<TRow>.Load(source + (6 * stride), stride),
+    };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(float* destination, nint stride)
+    {
+        _top.Store(destination, stride);
+        _middle.Store(destination + (3 * stride), stride);
+        _bottom.Store(destination + (6 * stride), stride);
+    }
+
+    /// <summary>Adds gradient times the rows of the 3x3 pixels that begin at x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddRows(TRow gradient, float* x, nint rowStride, nint channelStride)
+    {
+        _top.AddRows(gradient, x, channelStride);
+        _middle.AddRows(gradient, x + rowStride, channelStride);
+        _bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
+    }
+
+    /// <summary>Adds gradient times the pixels' single values.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddValues(TRow gradient, float* x, nint rowStride, nint channelStride)
+    {
+        _top.AddValues(gradient, x, channelStride);
+        _middle.AddValues(gradient, x + rowStride, channelStride);
+        _bottom.AddValues(gradient, x + (2 * rowStride), channelStride);
     }
 }
 
@@ -56,7 +104,7 @@ internal unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow 
         new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)), TRow.Load(source + (3 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(float* destination, nint stride)
+    public readonly void Store(float* destination, nint stride)
     {
         TRow.Store(destination, _first);
         TRow.Store(destination + stride, _second);

@@ -22,14 +22,24 @@ internal static unsafe class WindowMaximum
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
             float* top = convolved.Data + channel, bottom = top + convolved.RowStride;
-            TLanes best = TLanes.Load(top), winner = TLanes.Splat(1);
-            Challenge(TLanes.Load(top + convolved.ColumnStride), 2, ref best, ref winner);
-            Challenge(TLanes.Load(bottom), 3, ref best, ref winner);
-            Challenge(TLanes.Load(bottom + convolved.ColumnStride), 4, ref best, ref winner);
-            best = TLanes.Add(best, TLanes.Load(bias + channel));
-            TLanes.Store(pooled + channel, TLanes.Relu(best));
-            TLanes.Store(winners + channel, TLanes.SelectGreater(best, TLanes.Zero, winner, TLanes.Splat(Dead)));
+            Take(
+                TLanes.Load(top), TLanes.Load(top + convolved.ColumnStride), TLanes.Load(bottom), TLanes.Load(bottom + convolved.ColumnStride),
+                bias + channel, pooled + channel, winners + channel);
         }
+    }
+
+    /// <summary>The same for a row of channels whose sums are at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Take<TRow>(TRow topLeft, TRow topRight, TRow bottomLeft, TRow bottomRight, float* bias, float* pooled, float* winners)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        TRow best = topLeft, winner = TRow.Splat(1);
+        Challenge(topRight, 2, ref best, ref winner);
+        Challenge(bottomLeft, 3, ref best, ref winner);
+        Challenge(bottomRight, 4, ref best, ref winner);
+        best = TRow.Add(best, TRow.Load(bias));
+        TRow.Store(pooled, TRow.Relu(best));
+        TRow.Store(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
     }
 
     /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
