@@ -51,6 +51,9 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     public static Lanes512 Sqrt(Lanes512 a) => new(Vector512.Sqrt(a._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Vector512.MaxNative(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Relu(Lanes512 x) => new(Vector512.MaxNative(Vector512<float>.Zero, x._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -114,6 +117,9 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Sqrt(Lanes256 a) => new(Vector256.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Vector256.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Relu(Lanes256 x) => new(Vector256.MaxNative(Vector256<float>.Zero, x._value));
@@ -180,6 +186,9 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 Sqrt(Lanes128 a) => new(Vector128.Sqrt(a._value));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Max(Lanes128 a, Lanes128 b) => Sse.IsSupported ? new(Sse.Max(a._value, b._value)) : SelectGreater(a, b, a, b);
+
     // Arm's maximum orders the zeros and returns its own NaN, so there the comparison is spelt out.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 Relu(Lanes128 x) => Sse.IsSupported
@@ -235,6 +244,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     public static ScalarLane Divide(ScalarLane a, ScalarLane b) => new(a._value / b._value);
 
     public static ScalarLane Sqrt(ScalarLane a) => new(MathF.Sqrt(a._value));
+
+    public static ScalarLane Max(ScalarLane a, ScalarLane b) => a._value > b._value ? a : b;
 
     public static ScalarLane Relu(ScalarLane x) => new(0 > x._value ? 0 : x._value);
 
@@ -315,6 +326,9 @@ internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Sqrt(Pair<T> a) => new(T.Sqrt(a._low), T.Sqrt(a._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Max(Pair<T> a, Pair<T> b) => new(T.Max(a._low, b._low), T.Max(a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Relu(Pair<T> x) => new(T.Relu(x._low), T.Relu(x._high));

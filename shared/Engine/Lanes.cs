@@ -41,6 +41,9 @@ internal unsafe interface ILanes<TSelf>
 
     static abstract TSelf Sqrt(TSelf a);
 
+    /// <summary>Lane by lane: a &gt; b ? a : b, so b where they are equal or either is NaN.</summary>
+    static abstract TSelf Max(TSelf a, TSelf b);
+
     /// <summary>0 where x is less than 0, else x: keeps negative zero and NaN.</summary>
     static abstract TSelf Relu(TSelf x);
 

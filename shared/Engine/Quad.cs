@@ -86,6 +86,10 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
     public static Quad<T> Sqrt(Quad<T> a) => new(T.Sqrt(a._first), T.Sqrt(a._second), T.Sqrt(a._third), T.Sqrt(a._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> Max(Quad<T> a, Quad<T> b) =>
+        new(T.Max(a._first, b._first), T.Max(a._second, b._second), T.Max(a._third, b._third), T.Max(a._fourth, b._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Relu(Quad<T> x) => new(T.Relu(x._first), T.Relu(x._second), T.Relu(x._third), T.Relu(x._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -70,6 +70,6 @@ internal static unsafe class WindowMaximum
         where TLanes : unmanaged, ILanes<TLanes>
     {
         winner = TLanes.SelectGreater(value, best, TLanes.Splat(position), winner);
-        best = TLanes.SelectGreater(value, best, value, best);
+        best = TLanes.Max(value, best);
     }
 }

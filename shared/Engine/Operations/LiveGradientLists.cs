@@ -10,8 +10,8 @@ namespace Distributed.Engine.Operations;
 internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    /// <summary>What of the input is summed over at a time: it stays in a first cache of 48 KB, and mostly in one of 32.</summary>
-    private const int GroupFloats = 10 * 1024;
+    /// <summary>What of the input is summed over at a time: it stays in a first cache of 48 KB, and in the second where that is smaller.</summary>
+    private const int GroupFloats = 20 * 1024;
 
     /// <summary>Of a gradient in a list, and of a word of a mask.</summary>
     private const int FloatsPerEntry = 2;
