@@ -52,17 +52,24 @@ internal static unsafe class WindowMaximum
     public static void SumBiasGradient<TLanes>(float* winners, float* gradient, int stride, int windows, float* bias, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        for (nint filter = 0; filter < filters; filter += TLanes.Count)
-        {
-            TLanes sum = TLanes.Zero;
-            for (nint place = filter; place < (nint)windows * stride; place += stride)
-            {
-                TLanes live = TLanes.SelectGreater(TLanes.Load(winners + place), TLanes.Splat(Dead), TLanes.Load(gradient + place), TLanes.Zero);
-                sum = TLanes.Add(sum, live);
-            }
+        int filter = 0;
+        for (; filter + Pair<TLanes>.Count <= filters; filter += Pair<TLanes>.Count)
+            SumBiasRow<Pair<TLanes>>(winners + filter, gradient + filter, stride, windows, bias + filter, filters - filter);
+        for (; filter < filters; filter += TLanes.Count)
+            SumBiasRow<TLanes>(winners + filter, gradient + filter, stride, windows, bias + filter, filters - filter);
+    }
 
-            OuterSum.StoreFirst(bias + filter, sum, filters - (int)filter);
+    private static void SumBiasRow<TRow>(float* winners, float* gradient, nint stride, int windows, float* bias, int filters)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        TRow sum = TRow.Zero;
+        for (nint place = 0; place < windows * stride; place += stride)
+        {
+            TRow live = TRow.SelectGreater(TRow.Load(winners + place), TRow.Splat(Dead), TRow.Load(gradient + place), TRow.Zero);
+            sum = TRow.Add(sum, live);
         }
+
+        OuterSum.StoreFirst(bias, sum, filters);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
