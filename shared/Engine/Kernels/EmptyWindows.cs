@@ -4,7 +4,8 @@ namespace Distributed.Engine.Kernels;
 
 /// <summary>
 /// Exact sparsity in front of a convolution: the windows whose patch of 4x4 pixels is all zeros, like the paper around a
-/// digit. Every product there is a zero, so forward gives the bias alone and backward nothing to the weights.
+/// digit. Every product there is a zero (of finite weights and gradients), so forward gives the bias alone and backward
+/// nothing to the weights.
 /// </summary>
 internal static unsafe class EmptyWindows
 {
