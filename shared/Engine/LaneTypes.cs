@@ -29,6 +29,13 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes512 sum, Lanes512 a, Lanes512 b) => sum = new(Vector512.FusedMultiplyAdd(a._value, b._value, sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes512 sum, Lanes512 a, float* b) =>
+        sum = new(Vector512.FusedMultiplyAdd(a._value, Vector512.Load(b), sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Add(Lanes512 a, Lanes512 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -42,6 +49,9 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Sqrt(Lanes512 a) => new(Vector512.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Vector512.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Relu(Lanes512 x) => new(Vector512.MaxNative(Vector512<float>.Zero, x._value));
@@ -87,6 +97,13 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Vector256.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes256 sum, Lanes256 a, Lanes256 b) => sum = new(Vector256.FusedMultiplyAdd(a._value, b._value, sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes256 sum, Lanes256 a, float* b) =>
+        sum = new(Vector256.FusedMultiplyAdd(a._value, Vector256.Load(b), sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Add(Lanes256 a, Lanes256 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -100,6 +117,9 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Sqrt(Lanes256 a) => new(Vector256.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Vector256.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Relu(Lanes256 x) => new(Vector256.MaxNative(Vector256<float>.Zero, x._value));
@@ -145,6 +165,13 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     public static Lanes128 MultiplyAdd(Lanes128 a, Lanes128 b, Lanes128 c) => new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes128 sum, Lanes128 a, Lanes128 b) => sum = new(Vector128.FusedMultiplyAdd(a._value, b._value, sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Lanes128 sum, Lanes128 a, float* b) =>
+        sum = new(Vector128.FusedMultiplyAdd(a._value, Vector128.Load(b), sum._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 Add(Lanes128 a, Lanes128 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -158,6 +185,9 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 Sqrt(Lanes128 a) => new(Vector128.Sqrt(a._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Max(Lanes128 a, Lanes128 b) => Sse.IsSupported ? new(Sse.Max(a._value, b._value)) : SelectGreater(a, b, a, b);
 
     // Arm's maximum orders the zeros and returns its own NaN, so there the comparison is spelt out.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -201,6 +231,10 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
 
     public static ScalarLane MultiplyAdd(ScalarLane a, ScalarLane b, ScalarLane c) => new(MathF.FusedMultiplyAdd(a._value, b._value, c._value));
 
+    public static void Accumulate(ref ScalarLane sum, ScalarLane a, ScalarLane b) => sum = MultiplyAdd(a, b, sum);
+
+    public static void Accumulate(ref ScalarLane sum, ScalarLane a, float* b) => sum = new(MathF.FusedMultiplyAdd(a._value, *b, sum._value));
+
     public static ScalarLane Add(ScalarLane a, ScalarLane b) => new(a._value + b._value);
 
     public static ScalarLane Subtract(ScalarLane a, ScalarLane b) => new(a._value - b._value);
@@ -210,6 +244,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     public static ScalarLane Divide(ScalarLane a, ScalarLane b) => new(a._value / b._value);
 
     public static ScalarLane Sqrt(ScalarLane a) => new(MathF.Sqrt(a._value));
+
+    public static ScalarLane Max(ScalarLane a, ScalarLane b) => a._value > b._value ? a : b;
 
     public static ScalarLane Relu(ScalarLane x) => new(0 > x._value ? 0 : x._value);
 
@@ -225,10 +261,10 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
 }
 
 /// <summary>Two rows side by side, itself a row: what a kernel's tile is wide.</summary>
-internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
+internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
     where T : unmanaged, ILanes<T>
 {
-    private readonly T _low = low, _high = high;
+    private T _low = low, _high = high;
 
     public static int Count => 2 * T.Count;
 
@@ -263,6 +299,20 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
         new(T.MultiplyAdd(a._low, b._low, c._low), T.MultiplyAdd(a._high, b._high, c._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Pair<T> sum, Pair<T> a, Pair<T> b)
+    {
+        T.Accumulate(ref sum._low, a._low, b._low);
+        T.Accumulate(ref sum._high, a._high, b._high);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Pair<T> sum, Pair<T> a, float* b)
+    {
+        T.Accumulate(ref sum._low, a._low, b);
+        T.Accumulate(ref sum._high, a._high, b + T.Count);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Add(Pair<T> a, Pair<T> b) => new(T.Add(a._low, b._low), T.Add(a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -276,6 +326,9 @@ internal readonly unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Sqrt(Pair<T> a) => new(T.Sqrt(a._low), T.Sqrt(a._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> Max(Pair<T> a, Pair<T> b) => new(T.Max(a._low, b._low), T.Max(a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> Relu(Pair<T> x) => new(T.Relu(x._low), T.Relu(x._high));

@@ -25,6 +25,12 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>a b + c, rounded once.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
+    /// <summary>sum = a b + sum, rounded once. In place, because the JIT moves a result that is stored elsewhere first.</summary>
+    static abstract void Accumulate(ref TSelf sum, TSelf a, TSelf b);
+
+    /// <summary>The same with b in memory, which lets the instruction itself read it.</summary>
+    static abstract void Accumulate(ref TSelf sum, TSelf a, float* b);
+
     static abstract TSelf Add(TSelf a, TSelf b);
 
     static abstract TSelf Subtract(TSelf a, TSelf b);
@@ -34,6 +40,9 @@ internal unsafe interface ILanes<TSelf>
     static abstract TSelf Divide(TSelf a, TSelf b);
 
     static abstract TSelf Sqrt(TSelf a);
+
+    /// <summary>Lane by lane: a &gt; b ? a : b, so b where they are equal or either is NaN.</summary>
+    static abstract TSelf Max(TSelf a, TSelf b);
 
     /// <summary>0 where x is less than 0, else x: keeps negative zero and NaN.</summary>
     static abstract TSelf Relu(TSelf x);

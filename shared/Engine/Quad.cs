@@ -6,10 +6,10 @@ namespace Distributed.Engine;
 /// Four rows side by side, itself a row. The JIT keeps a struct of at most four fields in registers, so this is the widest
 /// row that one level can hold, and it compiles to better code than a pair of pairs.
 /// </summary>
-internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Quad<T>>
+internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Quad<T>>
     where T : unmanaged, ILanes<T>
 {
-    private readonly T _first = first, _second = second, _third = third, _fourth = fourth;
+    private T _first = first, _second = second, _third = third, _fourth = fourth;
 
     public static int Count => 4 * T.Count;
 
@@ -49,6 +49,24 @@ internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : 
         T.MultiplyAdd(a._fourth, b._fourth, c._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Quad<T> sum, Quad<T> a, Quad<T> b)
+    {
+        T.Accumulate(ref sum._first, a._first, b._first);
+        T.Accumulate(ref sum._second, a._second, b._second);
+        T.Accumulate(ref sum._third, a._third, b._third);
+        T.Accumulate(ref sum._fourth, a._fourth, b._fourth);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Accumulate(ref Quad<T> sum, Quad<T> a, float* b)
+    {
+        T.Accumulate(ref sum._first, a._first, b);
+        T.Accumulate(ref sum._second, a._second, b + T.Count);
+        T.Accumulate(ref sum._third, a._third, b + (2 * T.Count));
+        T.Accumulate(ref sum._fourth, a._fourth, b + (3 * T.Count));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Add(Quad<T> a, Quad<T> b) =>
         new(T.Add(a._first, b._first), T.Add(a._second, b._second), T.Add(a._third, b._third), T.Add(a._fourth, b._fourth));
 
@@ -66,6 +84,10 @@ internal readonly unsafe struct Quad<T>(T first, T second, T third, T fourth) : 
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Sqrt(Quad<T> a) => new(T.Sqrt(a._first), T.Sqrt(a._second), T.Sqrt(a._third), T.Sqrt(a._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> Max(Quad<T> a, Quad<T> b) =>
+        new(T.Max(a._first, b._first), T.Max(a._second, b._second), T.Max(a._third, b._third), T.Max(a._fourth, b._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Relu(Quad<T> x) => new(T.Relu(x._first), T.Relu(x._second), T.Relu(x._third), T.Relu(x._fourth));

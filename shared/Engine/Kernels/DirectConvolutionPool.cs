@@ -6,14 +6,21 @@ namespace Distributed.Engine.Kernels;
 /// pooled = relu(max over 2x2 windows of (x * w) + b) for a 3x3 kernel: the convolution itself never reaches memory, and what
 /// the pool drops at an odd edge is never computed.
 ///
-/// x is (N,H,W,C) in any channel stride, w (3,3,C,F) with F padded to a multiple of 16. A tile is one or two neighbouring
-/// windows x a row of filters: 4 or 8 rows of accumulators. With 32 registers 4x4 vectors (16 accumulators, 4 weights, 1
-/// broadcast), 8x2 or 8x1 where there are fewer filters; with 16 registers 4x2 (8, 2 and 1). Bound by the multiply-add
-/// units, with one or two vectors by their latency. A window left over at the end of a line is a tile of one. Each sum is one
-/// chain of multiply-adds over (row, column, channel), so neither tile nor width shows in the bits.
+/// x is (N,H,W,C) in any channel stride, w (3,3,C,F) with F padded to a multiple of 16. A tile is one or two windows x a row
+/// of filters: 4 or 8 rows of accumulators. With 32 registers 4x4 vectors (16 accumulators, 4 weights, 1 broadcast), 8x2 or
+/// 8x1 where there are fewer filters; with 16 registers 4x2 (8, 2 and 1) or 8x1. Bound by the multiply-add units. A window
+/// left over is its own partner. Each sum is one chain of multiply-adds over (row, column, channel), so neither tile nor
+/// width shows in the bits.
 /// </summary>
-internal readonly unsafe struct DirectConvolutionPool
+internal readonly unsafe ref struct DirectConvolutionPool
 {
+    /// <summary>x.</summary>
+    public required float* Input { get; init; }
+
+    /// <summary>For each window its place in x.</summary>
+    public required ReadOnlySpan<int> Places { get; init; }
+
+    /// <summary>w.</summary>
     public required float* Weights { get; init; }
 
     public required float* Bias { get; init; }
@@ -24,77 +31,119 @@ internal readonly unsafe struct DirectConvolutionPool
     /// <summary>C.</summary>
     public required int Channels { get; init; }
 
+    /// <summary>Floats from one row of x to the next, and from one pixel to the next.</summary>
     public required nint RowStride { get; init; }
 
     public required nint ChannelStride { get; init; }
 
-    /// <summary>Windows in a line of the pooled image.</summary>
-    public required int Windows { get; init; }
+    /// <summary>Receives a row of <see cref="FilterStride"/> values for each window.</summary>
+    public required float* Pooled { get; init; }
 
-    /// <summary>One line of windows.</summary>
-    /// <param name="source">x at the line's first window.</param>
-    public void RunLine<TLanes>(float* source, float* pooled, float* winners)
+    /// <summary>Receives the winners likewise.</summary>
+    public required float* Winners { get; init; }
+
+    /// <param name="windows">Which windows.</param>
+    public void Run<TLanes>(ReadOnlySpan<int> windows)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int filter = 0;
         if (TLanes.HasManyRegisters)
         {
             for (; filter + Quad<TLanes>.Count <= FilterStride; filter += Quad<TLanes>.Count)
-                RunWindows<Rows2<Quad<TLanes>>, Quad<TLanes>, TLanes>(source, pooled, winners, filter, 0, Windows);
+                RunRow<Quad<TLanes>, TLanes>(windows, filter);
         }
 
         for (; filter + Pair<TLanes>.Count <= FilterStride; filter += Pair<TLanes>.Count)
-        {
-            int pairs = TLanes.HasManyRegisters ? Windows / 2 * 2 : 0;
-            RunWindows<Rows4<Pair<TLanes>>, Pair<TLanes>, TLanes>(source, pooled, winners, filter, 0, pairs);
-            RunWindows<Rows2<Pair<TLanes>>, Pair<TLanes>, TLanes>(source, pooled, winners, filter, pairs, Windows);
-        }
-
+            RunRow<Pair<TLanes>, TLanes>(windows, filter);
         for (; filter < FilterStride; filter += TLanes.Count)
+            RunRow<TLanes, TLanes>(windows, filter);
+    }
+
+    /// <summary>The same for windows that see only zeros: what is left is the bias.</summary>
+    public void RunEmpty<TLanes>(ReadOnlySpan<int> windows)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        if (windows.IsEmpty)
+            return;
+        for (nint filter = 0; filter < FilterStride; filter += TLanes.Count)
         {
-            int pairs = Windows / 2 * 2;
-            RunWindows<Rows4<TLanes>, TLanes, TLanes>(source, pooled, winners, filter, 0, pairs);
-            RunWindows<Rows2<TLanes>, TLanes, TLanes>(source, pooled, winners, filter, pairs, Windows);
+            nint first = ((nint)windows[0] * FilterStride) + filter;
+            WindowMaximum.Take(TLanes.Zero, TLanes.Zero, TLanes.Zero, TLanes.Zero, Bias + filter, Pooled + first, Winners + first);
+            TLanes pooled = TLanes.Load(Pooled + first), winner = TLanes.Load(Winners + first);
+            foreach (int window in windows)
+            {
+                nint place = ((nint)window * FilterStride) + filter;
+                TLanes.Store(Pooled + place, pooled);
+                TLanes.Store(Winners + place, winner);
+            }
         }
     }
 
-    /// <summary>The windows [first, end): a tile holds two rows for each of its windows above, and as many below.</summary>
-    [SkipLocalsInit]
-    private void RunWindows<TTile, TRow, TLanes>(float* source, float* pooled, float* winners, int filter, int first, int end)
-        where TTile : unmanaged, IRowTile<TTile, TRow>
+    private void RunRow<TRow, TLanes>(ReadOnlySpan<int> windows, int filter)
         where TRow : unmanaged, ILanes<TRow>
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float* convolved = stackalloc float[2 * TTile.Rows * TRow.Count];
+        bool hasTwo = 8 * TRow.Count <= (TLanes.HasManyRegisters ? 16 : 8) * TLanes.Count;
+        int step = hasTwo ? 2 : 1;
+        nint rowStride = RowStride, channelStride = ChannelStride, filterStride = FilterStride;
         // Without padding between pixels a row of the kernel is one stretch of three pixels.
         (int stretches, int length) = ChannelStride == Channels ? (1, 3 * Channels) : (3, Channels);
-        for (nint window = first; window < end; window += TTile.Rows / 2)
+        for (int i = 0; i < windows.Length; i += step)
         {
-            TTile top = TTile.Repeat(TRow.Zero), bottom = top;
-            float* corner = source + (window * 2 * ChannelStride), weights = Weights + filter;
+            int first = windows[i], second = windows[Math.Min(i + step - 1, windows.Length - 1)];
+            float* corner = Input + Places[first], weights = Weights + filter;
+            nint apart = Places[second] - Places[first];
+            WindowSums<TRow> sums = WindowSums<TRow>.Zero, others = sums;
             for (nint row = 0; row < 3; row++)
             {
                 for (nint stretch = 0; stretch < stretches; stretch++)
                 {
-                    float* x = corner + (row * RowStride) + (stretch * ChannelStride);
+                    float* x = corner + (row * rowStride) + (stretch * channelStride);
                     for (float* stop = x + length; x < stop; x++)
                     {
                         TRow weight = TRow.Load(weights);
-                        top = TTile.MultiplyAdd(x, ChannelStride, weight, top);
-                        bottom = TTile.MultiplyAdd(x + RowStride, ChannelStride, weight, bottom);
-                        weights += FilterStride;
+                        sums.Add(x, rowStride, channelStride, weight);
+                        if (hasTwo)
+                            others.Add(x + apart, rowStride, channelStride, weight);
+                        weights += filterStride;
                     }
                 }
             }
 
-            TTile.Store(convolved, TRow.Count, top);
-            TTile.Store(convolved + (TTile.Rows * TRow.Count), TRow.Count, bottom);
-            for (nint i = 0; i < TTile.Rows / 2; i++)
-            {
-                nint place = ((window + i) * FilterStride) + filter;
-                Square sums = new(convolved + (i * 2 * TRow.Count), TTile.Rows * TRow.Count, TRow.Count);
-                WindowMaximum.Take<TLanes>(sums, Bias + filter, pooled + place, winners + place, TRow.Count);
-            }
+            nint place = (first * filterStride) + filter;
+            sums.Take(Bias + filter, Pooled + place, Winners + place);
+            if (!hasTwo)
+                continue;
+            place = (second * filterStride) + filter;
+            others.Take(Bias + filter, Pooled + place, Winners + place);
         }
     }
+}
+
+/// <summary>Accumulators for the four positions of a 2x2 window.</summary>
+internal unsafe struct WindowSums<TRow>
+    where TRow : unmanaged, ILanes<TRow>
+{
+    private TRow _topLeft, _topRight, _bottomLeft, _bottomRight;
+
+    public static WindowSums<TRow> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new() { _topLeft = TRow.Zero, _topRight = TRow.Zero, _bottomLeft = TRow.Zero, _bottomRight = TRow.Zero };
+    }
+
+    /// <summary>Adds the product of a row of weights and each position's own value, the first of which is at x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add(float* x, nint rowStride, nint channelStride, TRow weight)
+    {
+        TRow.Accumulate(ref _topLeft, weight, TRow.Splat(*x));
+        TRow.Accumulate(ref _topRight, weight, TRow.Splat(x[channelStride]));
+        TRow.Accumulate(ref _bottomLeft, weight, TRow.Splat(x[rowStride]));
+        TRow.Accumulate(ref _bottomRight, weight, TRow.Splat(x[rowStride + channelStride]));
+    }
+
+    /// <summary>What <see cref="WindowMaximum"/> keeps of them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Take(float* bias, float* pooled, float* winners) =>
+        WindowMaximum.Take(_topLeft, _topRight, _bottomLeft, _bottomRight, bias, pooled, winners);
 }

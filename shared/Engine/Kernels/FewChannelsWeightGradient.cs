@@ -5,19 +5,20 @@ namespace Distributed.Engine.Kernels;
 /// where a vector of them would be mostly padding.
 ///
 /// x is (N,H,W,C) in any channel stride, dw (3,3,C,F) unpadded. A tile is one channel x 9 taps x a vector of filters: 9
-/// accumulators, to which every window adds its four positions, each with the gradients of the filters that it won. Bound by
+/// accumulators, to which every window that is not empty adds its four positions, each with the gradients of the filters that it won. Bound by
 /// the multiply-add units. The last filters are stored lane by lane. Each weight is one chain of multiply-adds over windows
 /// and positions in order, so the width does not show in the bits.
 /// </summary>
 internal static unsafe class FewChannelsWeightGradient
 {
     /// <param name="input">x.</param>
-    /// <param name="windows">For each window the place of its first position in x.</param>
+    /// <param name="places">For each window the place of its first position in x.</param>
+    /// <param name="windows">The windows that count.</param>
     /// <param name="winners">A row of <paramref name="filterStride"/> for each window.</param>
     /// <param name="gradient">The same for the gradient by the pooled values.</param>
     /// <param name="weights">dw.</param>
     public static void Run<TLanes>(
-        float* input, nint rowStride, nint channelStride, int channels, ReadOnlySpan<int> windows,
+        float* input, nint rowStride, nint channelStride, int channels, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
         float* winners, float* gradient, int filterStride, float* weights, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
@@ -26,7 +27,7 @@ internal static unsafe class FewChannelsWeightGradient
         {
             for (nint channel = 0; channel < channels; channel++)
             {
-                Sum<TLanes>(input + channel, rowStride, channelStride, windows, winners + filter, gradient + filter, filterStride, taps);
+                Sum<TLanes>(input + channel, rowStride, channelStride, places, windows, winners + filter, gradient + filter, filterStride, taps);
                 float* target = weights + (channel * filters) + filter;
                 for (nint tap = 0; tap < 9; tap++)
                     OuterSum.StoreFirst(target + (tap * channels * filters), TLanes.Load(taps + (tap * TLanes.Count)), filters - (int)filter);
@@ -35,27 +36,21 @@ internal static unsafe class FewChannelsWeightGradient
     }
 
     private static void Sum<TLanes>(
-        float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> windows, float* winners, float* gradient, nint filterStride, float* taps)
+        float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
+        float* winners, float* gradient, nint filterStride, float* taps)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        TapRow<TLanes> top = TapRow<TLanes>.Zero, middle = top, bottom = top;
+        KernelSums<TLanes> sums = KernelSums<TLanes>.Zero;
         foreach (int window in windows)
         {
-            TLanes winner = TLanes.Load(winners), passing = TLanes.Load(gradient);
-            winners += filterStride;
-            gradient += filterStride;
-            for (int position = 0; position < 4; position++)
-            {
-                float* x = input + window + ((position >> 1) * rowStride) + ((position & 1) * channelStride);
-                TLanes here = WindowMaximum.GradientAt(position + 1, winner, passing);
-                top = top.AddValues(here, x, channelStride);
-                middle = middle.AddValues(here, x + rowStride, channelStride);
-                bottom = bottom.AddValues(here, x + (2 * rowStride), channelStride);
-            }
+            float* x = input + places[window];
+            TLanes winner = TLanes.Load(winners + (window * filterStride)), passing = TLanes.Load(gradient + (window * filterStride));
+            sums.AddValues(WindowMaximum.GradientAt(1, winner, passing), x, rowStride, channelStride);
+            sums.AddValues(WindowMaximum.GradientAt(2, winner, passing), x + channelStride, rowStride, channelStride);
+            sums.AddValues(WindowMaximum.GradientAt(3, winner, passing), x + rowStride, rowStride, channelStride);
+            sums.AddValues(WindowMaximum.GradientAt(4, winner, passing), x + rowStride + channelStride, rowStride, channelStride);
         }
 
-        top.Store(taps, TLanes.Count);
-        middle.Store(taps + (3 * TLanes.Count), TLanes.Count);
-        bottom.Store(taps + (6 * TLanes.Count), TLanes.Count);
+        sums.Store(taps, TLanes.Count);
     }
 }

@@ -2,84 +2,85 @@ using System.Numerics;
 
 namespace Distributed.Engine.Kernels;
 
-/// <summary>A gradient that passed a pooling window, and where it goes.</summary>
+/// <summary>A gradient that passed a pooling window, and its winning position's place in the input.</summary>
 internal readonly record struct LiveGradient(int Place, float Value);
 
 /// <summary>
-/// The gradients that pass the pooling, as lists: of each 2x2 window only the winner gets any, and none where the pooled value
-/// is 0 after ReLU. About one in nine is left, and skipping the others loses nothing: they are zeros.
+/// The gradients that pass the pooling: of each 2x2 window only the winner gets any, and none where the pooled value is 0
+/// after ReLU. About one in nine is left, and skipping the others loses nothing: they are zeros.
 ///
-/// Both lists hold the windows in order, the first by filter, for the weights' gradient, the second by window and position,
-/// for the data's. Bound by one mispredicted branch for each window and position, where the number of winners varies.
+/// For the weights' gradient they are listed by filter, windows in order; for the data's each window gets bit masks of the
+/// filters that each position won. Bound by the two stores for each gradient.
 /// </summary>
-internal unsafe ref struct LiveGradients
+internal readonly unsafe ref struct LiveGradients
 {
-    private const int MaskFilters = 64;
+    /// <summary>Filters in a word of a mask.</summary>
+    public const int WordFilters = 64;
 
-    /// <summary>Filter f's gradients begin at f x <see cref="FilterCapacity"/>; their place is the winning position's in the input.</summary>
+    /// <summary>All filters' lists.</summary>
     public required LiveGradient* ByFilter { get; init; }
 
-    public required int FilterCapacity { get; init; }
+    /// <summary>Where the next gradient of each filter goes in <see cref="ByFilter"/>.</summary>
+    public required int* FilterEnds { get; init; }
 
-    /// <summary>How many each filter has.</summary>
-    public required int* FilterCounts { get; init; }
-
-    /// <summary>All gradients; their place is the filter's number times <see cref="FilterWeights"/>. Null where nobody needs them.</summary>
-    public required LiveGradient* ByWindow { get; init; }
-
-    /// <summary>Four for each window, one a position: the end of its gradients in <see cref="ByWindow"/>.</summary>
-    public required int* PositionEnds { get; init; }
-
-    public required int FilterWeights { get; init; }
-
-    /// <summary>F, and its padded stride.</summary>
-    public required int Filters { get; init; }
-
+    /// <summary>F, padded.</summary>
     public required int FilterStride { get; init; }
 
-    /// <summary>How many are in <see cref="ByWindow"/> so far.</summary>
-    public int Count { get; private set; }
+    /// <summary>Floats from one row of the input to the next, and from one pixel to the next.</summary>
+    public required int RowStride { get; init; }
 
-    /// <summary>Adds one window's gradients.</summary>
-    /// <param name="window">Its number.</param>
-    /// <param name="winners">A row of <see cref="WindowMaximum"/>'s winners.</param>
-    /// <param name="gradient">The gradient by the pooled values.</param>
-    /// <param name="places">Places of the window's four positions in the input.</param>
-    public void Add<TLanes>(int window, float* winners, float* gradient, scoped ReadOnlySpan<int> places)
+    public required int ChannelStride { get; init; }
+
+    /// <summary>Words of masks that a window has: for each 64 filters one for each position.</summary>
+    public static int MaskWords(int filterStride) => 4 * ((filterStride + WordFilters - 1) / WordFilters);
+
+    /// <summary>Adds the gradients of some windows.</summary>
+    /// <param name="windows">For each window its place in the input.</param>
+    /// <param name="winners">A row of <see cref="WindowMaximum"/>'s winners for each.</param>
+    /// <param name="gradient">The gradient by the pooled values, likewise.</param>
+    /// <param name="masks">Receives for each window and 64 filters four masks: bit f is set where filter f's winner is that position.</param>
+    public void Add<TLanes>(ReadOnlySpan<int> windows, float* winners, float* gradient, ulong* masks)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        for (int position = 0; position < 4; position++)
+        LiveGradient* list = ByFilter;
+        int* offsets = stackalloc int[] { 0, 0, ChannelStride, RowStride, RowStride + ChannelStride };
+        foreach (int window in windows)
         {
-            int place = places[position];
-            for (int first = 0; first < Filters; first += MaskFilters)
+            for (int first = 0; first < FilterStride; first += WordFilters, masks += 4)
             {
-                ulong live = Winners<TLanes>(winners + first, position + 1, Math.Min(MaskFilters, FilterStride - first));
+                ulong live = Mark<TLanes>(winners + first, Math.Min(WordFilters, FilterStride - first), masks);
+                float* winner = winners + first, value = gradient + first;
+                int* end = FilterEnds + first;
                 for (; live != 0; live &= live - 1)
                 {
-                    int filter = first + BitOperations.TrailingZeroCount(live);
-                    float value = gradient[filter];
-                    ByFilter[((nint)filter * FilterCapacity) + FilterCounts[filter]++] = new LiveGradient(place, value);
-                    if (ByWindow is not null)
-                        ByWindow[Count++] = new LiveGradient(filter * FilterWeights, value);
+                    int filter = BitOperations.TrailingZeroCount(live);
+                    list[end[filter]++] = new LiveGradient(window + offsets[float.ConvertToIntegerNative<int>(winner[filter])], value[filter]);
                 }
             }
 
-            PositionEnds[(4 * (nint)window) + position] = Count;
+            winners += FilterStride;
+            gradient += FilterStride;
         }
     }
 
-    /// <summary>Bit i is set where filter i's winner is this one. Padding never wins.</summary>
-    private static ulong Winners<TLanes>(float* winners, int position, int count)
+    /// <summary>Writes the four positions' masks and returns that of all which live. Padding never wins.</summary>
+    private static ulong Mark<TLanes>(float* winners, int count, ulong* masks)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        ulong mask = 0;
-        TLanes low = TLanes.Splat(position - 0.5f), high = TLanes.Splat(position + 0.5f);
+        ulong first = 0, second = 0, third = 0, fourth = 0;
         for (int i = 0; i < count; i += TLanes.Count)
         {
             TLanes winner = TLanes.Load(winners + i);
-            mask |= (TLanes.GreaterMask(winner, low) & TLanes.GreaterMask(high, winner)) << i;
+            first |= TLanes.GreaterMask(winner, TLanes.Splat(0.5f)) << i;
+            second |= TLanes.GreaterMask(winner, TLanes.Splat(1.5f)) << i;
+            third |= TLanes.GreaterMask(winner, TLanes.Splat(2.5f)) << i;
+            fourth |= TLanes.GreaterMask(winner, TLanes.Splat(3.5f)) << i;
         }
 
-        return mask;
+        masks[0] = first & ~second;
+        masks[1] = second & ~third;
+        masks[2] = third & ~fourth;
+        masks[3] = fourth;
+        return first;
     }
 }

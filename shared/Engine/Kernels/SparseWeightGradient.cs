@@ -35,26 +35,9 @@ internal static unsafe class SparseWeightGradient
         float* input, nint rowStride, nint channelStride, ReadOnlySpan<LiveGradient> gradients, float* weights, bool isFirst)
         where TRow : unmanaged, ILanes<TRow>
     {
-        nint kernelRow = 3 * channelStride;
-        TapRow<TRow> top = TapRow<TRow>.Zero, middle = top, bottom = top;
-        if (!isFirst)
-        {
-            top = TapRow<TRow>.Load(weights, channelStride);
-            middle = TapRow<TRow>.Load(weights + kernelRow, channelStride);
-            bottom = TapRow<TRow>.Load(weights + (2 * kernelRow), channelStride);
-        }
-
-        foreach (LiveGradient live in gradients)
-        {
-            float* x = input + live.Place;
-            TRow gradient = TRow.Splat(live.Value);
-            top = top.AddRows(gradient, x, channelStride);
-            middle = middle.AddRows(gradient, x + rowStride, channelStride);
-            bottom = bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
-        }
-
-        top.Store(weights, channelStride);
-        middle.Store(weights + kernelRow, channelStride);
-        bottom.Store(weights + (2 * kernelRow), channelStride);
+        KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
+        foreach (ref readonly LiveGradient live in gradients)
+            sums.AddRows(TRow.Splat(live.Value), input + live.Place, rowStride, channelStride);
+        sums.Store(weights, channelStride);
     }
 }

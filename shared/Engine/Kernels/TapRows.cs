@@ -3,10 +3,10 @@ using System.Runtime.CompilerServices;
 namespace Distributed.Engine.Kernels;
 
 /// <summary>Accumulators for the three taps of one row of a 3x3 kernel.</summary>
-internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
+internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
     where TRow : unmanaged, ILanes<TRow>
 {
-    private readonly TRow _left = left, _middle = middle, _right = right;
+    private TRow _left = left, _middle = middle, _right = right;
 
     public static TapRow<TRow> Zero
     {
@@ -19,7 +19,7 @@ internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
         new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(float* destination, nint stride)
+    public readonly void Store(float* destination, nint stride)
     {
         TRow.Store(destination, _left);
         TRow.Store(destination + stride, _middle);
@@ -28,31 +28,83 @@ internal readonly unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
 
     /// <summary>Adds gradient times the rows at x, x + stride, x + 2 stride.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public TapRow<TRow> AddRows(TRow gradient, float* x, nint stride) => new(
-        TRow.MultiplyAdd(gradient, TRow.Load(x), _left),
-        TRow.MultiplyAdd(gradient, TRow.Load(x + stride), _middle),
-        TRow.MultiplyAdd(gradient, TRow.Load(x + (2 * stride)), _right));
+    public void AddRows(TRow gradient, float* x, nint stride)
+    {
+        TRow.Accumulate(ref _left, gradient, x);
+        TRow.Accumulate(ref _middle, gradient, x + stride);
+        TRow.Accumulate(ref _right, gradient, x + (2 * stride));
+    }
 
     /// <summary>Adds gradient times the single values x[0], x[stride], x[2 stride].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public TapRow<TRow> AddValues(TRow gradient, float* x, nint stride) => new(
-        TRow.MultiplyAdd(gradient, TRow.Splat(*x), _left),
-        TRow.MultiplyAdd(gradient, TRow.Splat(x[stride]), _middle),
-        TRow.MultiplyAdd(gradient, TRow.Splat(x[2 * stride]), _right));
+    public void AddValues(TRow gradient, float* x, nint stride)
+    {
+        TRow.Accumulate(ref _left, gradient, TRow.Splat(*x));
+        TRow.Accumulate(ref _middle, gradient, TRow.Splat(x[stride]));
+        TRow.Accumulate(ref _right, gradient, TRow.Splat(x[2 * stride]));
+    }
+}
+
+/// <summary>Accumulators for all nine taps.</summary>
+internal unsafe struct KernelSums<TRow>
+    where TRow : unmanaged, ILanes<TRow>
+{
+    private TapRow<TRow> _top, _middle, _bottom;
+
+    public static KernelSums<TRow> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new() { _top = TapRow<TRow>.Zero, _middle = TapRow<TRow>.Zero, _bottom = TapRow<TRow>.Zero };
+    }
+
+    /// <summary>Nine rows, one behind the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static KernelSums<TRow> Load(float* source, nint stride) => new()
+    {
+        _top = TapRow<TRow>.Load(source, stride),
+        _middle = TapRow<TRow>.Load(source + (3 * stride), stride),
+        _bottom = TapRow<TRow>.Load(source + (6 * stride), stride),
+    };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(float* destination, nint stride)
+    {
+        _top.Store(destination, stride);
+        _middle.Store(destination + (3 * stride), stride);
+        _bottom.Store(destination + (6 * stride), stride);
+    }
+
+    /// <summary>Adds gradient times the rows of the 3x3 pixels that begin at x.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddRows(TRow gradient, float* x, nint rowStride, nint channelStride)
+    {
+        _top.AddRows(gradient, x, channelStride);
+        _middle.AddRows(gradient, x + rowStride, channelStride);
+        _bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
+    }
+
+    /// <summary>Adds gradient times the pixels' single values.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddValues(TRow gradient, float* x, nint rowStride, nint channelStride)
+    {
+        _top.AddValues(gradient, x, channelStride);
+        _middle.AddValues(gradient, x + rowStride, channelStride);
+        _bottom.AddValues(gradient, x + (2 * rowStride), channelStride);
+    }
 }
 
 /// <summary>Accumulators for one row of the 4x4 patch of pixels under a 2x2 window of 3x3 convolutions.</summary>
-internal readonly unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow fourth)
+internal unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow fourth)
     where TRow : unmanaged, ILanes<TRow>
 {
-    private readonly TRow _first = first, _second = second, _third = third, _fourth = fourth;
+    private TRow _first = first, _second = second, _third = third, _fourth = fourth;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PatchRow<TRow> Load(float* source, nint stride) =>
         new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)), TRow.Load(source + (3 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(float* destination, nint stride)
+    public readonly void Store(float* destination, nint stride)
     {
         TRow.Store(destination, _first);
         TRow.Store(destination + stride, _second);
@@ -62,17 +114,19 @@ internal readonly unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow thi
 
     /// <summary>Adds gradient times the three taps to the pixels under the window's left column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public PatchRow<TRow> AddLeft(TRow gradient, float* taps) => new(
-        TRow.MultiplyAdd(gradient, TRow.Load(taps), _first),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _second),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _third),
-        _fourth);
+    public void AddLeft(TRow gradient, float* taps)
+    {
+        TRow.Accumulate(ref _first, gradient, taps);
+        TRow.Accumulate(ref _second, gradient, taps + TRow.Count);
+        TRow.Accumulate(ref _third, gradient, taps + (2 * TRow.Count));
+    }
 
     /// <summary>The same for the right column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public PatchRow<TRow> AddRight(TRow gradient, float* taps) => new(
-        _first,
-        TRow.MultiplyAdd(gradient, TRow.Load(taps), _second),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + TRow.Count), _third),
-        TRow.MultiplyAdd(gradient, TRow.Load(taps + (2 * TRow.Count)), _fourth));
+    public void AddRight(TRow gradient, float* taps)
+    {
+        TRow.Accumulate(ref _second, gradient, taps);
+        TRow.Accumulate(ref _third, gradient, taps + TRow.Count);
+        TRow.Accumulate(ref _fourth, gradient, taps + (2 * TRow.Count));
+    }
 }

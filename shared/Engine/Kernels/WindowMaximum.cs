@@ -22,14 +22,24 @@ internal static unsafe class WindowMaximum
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
             float* top = convolved.Data + channel, bottom = top + convolved.RowStride;
-            TLanes best = TLanes.Load(top), winner = TLanes.Splat(1);
-            Challenge(TLanes.Load(top + convolved.ColumnStride), 2, ref best, ref winner);
-            Challenge(TLanes.Load(bottom), 3, ref best, ref winner);
-            Challenge(TLanes.Load(bottom + convolved.ColumnStride), 4, ref best, ref winner);
-            best = TLanes.Add(best, TLanes.Load(bias + channel));
-            TLanes.Store(pooled + channel, TLanes.Relu(best));
-            TLanes.Store(winners + channel, TLanes.SelectGreater(best, TLanes.Zero, winner, TLanes.Splat(Dead)));
+            Take(
+                TLanes.Load(top), TLanes.Load(top + convolved.ColumnStride), TLanes.Load(bottom), TLanes.Load(bottom + convolved.ColumnStride),
+                bias + channel, pooled + channel, winners + channel);
         }
+    }
+
+    /// <summary>The same for a row of channels whose sums are at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Take<TRow>(TRow topLeft, TRow topRight, TRow bottomLeft, TRow bottomRight, float* bias, float* pooled, float* winners)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        TRow best = topLeft, winner = TRow.Splat(1);
+        Challenge(topRight, 2, ref best, ref winner);
+        Challenge(bottomLeft, 3, ref best, ref winner);
+        Challenge(bottomRight, 4, ref best, ref winner);
+        best = TRow.Add(best, TRow.Load(bias));
+        TRow.Store(pooled, TRow.Relu(best));
+        TRow.Store(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
     }
 
     /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
@@ -42,17 +52,24 @@ internal static unsafe class WindowMaximum
     public static void SumBiasGradient<TLanes>(float* winners, float* gradient, int stride, int windows, float* bias, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        for (nint filter = 0; filter < filters; filter += TLanes.Count)
-        {
-            TLanes sum = TLanes.Zero;
-            for (nint place = filter; place < (nint)windows * stride; place += stride)
-            {
-                TLanes live = TLanes.SelectGreater(TLanes.Load(winners + place), TLanes.Splat(Dead), TLanes.Load(gradient + place), TLanes.Zero);
-                sum = TLanes.Add(sum, live);
-            }
+        int filter = 0;
+        for (; filter + Pair<TLanes>.Count <= filters; filter += Pair<TLanes>.Count)
+            SumBiasRow<Pair<TLanes>>(winners + filter, gradient + filter, stride, windows, bias + filter, filters - filter);
+        for (; filter < filters; filter += TLanes.Count)
+            SumBiasRow<TLanes>(winners + filter, gradient + filter, stride, windows, bias + filter, filters - filter);
+    }
 
-            OuterSum.StoreFirst(bias + filter, sum, filters - (int)filter);
+    private static void SumBiasRow<TRow>(float* winners, float* gradient, nint stride, int windows, float* bias, int filters)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        TRow sum = TRow.Zero;
+        for (nint place = 0; place < windows * stride; place += stride)
+        {
+            TRow live = TRow.SelectGreater(TRow.Load(winners + place), TRow.Splat(Dead), TRow.Load(gradient + place), TRow.Zero);
+            sum = TRow.Add(sum, live);
         }
+
+        OuterSum.StoreFirst(bias, sum, filters);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -60,6 +77,6 @@ internal static unsafe class WindowMaximum
         where TLanes : unmanaged, ILanes<TLanes>
     {
         winner = TLanes.SelectGreater(value, best, TLanes.Splat(position), winner);
-        best = TLanes.SelectGreater(value, best, value, best);
+        best = TLanes.Max(value, best);
     }
 }

@@ -23,7 +23,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
     private readonly Plane _winners;
     private readonly ConvolutionParameters _parameters;
     private readonly int[] _windows;
-    private readonly int _filterStride;
+    private readonly int _filterStride, _order, _occupied;
     private readonly bool _isWinograd, _hasFewChannels;
     private readonly NativeBuffer _bias;
     private readonly NativeBuffer? _weights;
@@ -53,6 +53,9 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         {
             _weights = new NativeBuffer(checked(parameters.Taps * parameters.Channels * _filterStride));
         }
+
+        _order = arena.Reserve(_windows.Length);
+        _occupied = arena.Reserve(1);
 
         if (input.Gradient is not null)
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
@@ -90,7 +93,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         if (_isWinograd)
             ForwardTiles(pass);
         else
-            ForwardLines(pass);
+            ForwardWindows(pass);
     }
 
     public override void Backward(in Pass pass)
@@ -101,7 +104,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         if (_hasFewChannels)
         {
             FewChannelsWeightGradient.Run<TLanes>(
-                pass.At(_source.Plane), _source.Plane.RowStride, _source.Plane.ChannelStride, _parameters.Channels, _windows.AsSpan(0, windows),
+                pass.At(_source.Plane), _source.Plane.RowStride, _source.Plane.ChannelStride, _parameters.Channels, _windows, Occupied(pass),
                 winners, gradient, _filterStride, pass.Gradient + _parameters.KernelOffset, _parameters.Filters);
         }
 
@@ -113,7 +116,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         if (_inputGradient is null)
             return;
         _inputGradient.Clear(pass);
-        _live.DataGradient(pass, pass.At(_inputGradient.Plane));
+        _live.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
         _inputGradient.CopyOut(pass);
     }
 
@@ -135,24 +138,32 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             from x in Enumerable.Range(0, pooled.Width)
             select (sample * source.SampleStride) + (2 * y * source.RowStride) + (2 * x * source.ChannelStride)];
 
-    private void ForwardLines(in Pass pass)
+    private void ForwardWindows(in Pass pass)
     {
+        int windows = pass.Samples * _output.Value.Pixels;
         DirectConvolutionPool kernel = new()
         {
+            Input = pass.At(_source.Plane),
+            Places = _windows,
             Weights = _weights!.Pointer,
             Bias = _bias.Pointer,
             FilterStride = _filterStride,
             Channels = _parameters.Channels,
             RowStride = _source.Plane.RowStride,
             ChannelStride = _source.Plane.ChannelStride,
-            Windows = _output.Value.Shape.Width,
+            Pooled = pass.At(_output.Value),
+            Winners = pass.At(_winners),
         };
-        for (int window = 0; window < pass.Samples * _output.Value.Pixels; window += kernel.Windows)
-        {
-            nint place = (nint)window * _filterStride;
-            kernel.RunLine<TLanes>(pass.At(_source.Plane) + _windows[window], pass.At(_output.Value) + place, pass.At(_winners) + place);
-        }
+        int occupied = EmptyWindows.Part(kernel.Input, _windows.AsSpan(0, windows), kernel.RowStride, kernel.ChannelStride, (int*)pass.At(_order));
+        *(int*)pass.At(_occupied) = occupied;
+        kernel.Run<TLanes>(Order(pass, 0, occupied));
+        kernel.RunEmpty<TLanes>(Order(pass, occupied, windows - occupied));
     }
+
+    /// <summary>The windows that see anything, in order, as forward found them.</summary>
+    private ReadOnlySpan<int> Occupied(in Pass pass) => Order(pass, 0, *(int*)pass.At(_occupied));
+
+    private ReadOnlySpan<int> Order(in Pass pass, int first, int count) => new((int*)pass.At(_order) + first, count);
 
     private void ForwardTiles(in Pass pass)
     {

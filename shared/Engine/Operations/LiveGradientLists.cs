@@ -10,16 +10,17 @@ namespace Distributed.Engine.Operations;
 internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    /// <summary>What of the input is summed over at a time: it stays in a first cache of 48 KB, and mostly in one of 32.</summary>
-    private const int GroupFloats = 10 * 1024;
+    /// <summary>What of the input is summed over at a time: it stays in a first cache of 48 KB, and in the second where that is smaller.</summary>
+    private const int GroupFloats = 20 * 1024;
 
-    private const int FloatsPerGradient = 2;
+    /// <summary>Of a gradient in a list, and of a word of a mask.</summary>
+    private const int FloatsPerEntry = 2;
 
     private readonly Plane _source;
     private readonly int[] _windows;
     private readonly ConvolutionParameters _parameters;
-    private readonly int _windowsPerSample, _samplesPerGroup, _filterStride, _filterCapacity, _block;
-    private readonly int _byFilter, _filterCounts, _byWindow, _positionEnds, _weightGradient;
+    private readonly int _windowsPerSample, _samplesPerGroup, _filterStride, _filterCapacity;
+    private readonly int _byFilter, _filterEnds, _masks, _weightGradient;
     private readonly NativeBuffer? _blocks;
 
     /// <param name="source">The convolution's input, border included; its gradient has the same layout.</param>
@@ -33,19 +34,13 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
         _filterStride = pooled.ChannelStride;
         _filterCapacity = arena.Microbatch * _windowsPerSample;
         int groups = (arena.Microbatch + _samplesPerGroup - 1) / _samplesPerGroup;
-        int gradients = checked(parameters.Filters * _filterCapacity * FloatsPerGradient);
-        _byFilter = arena.Reserve(gradients);
-        _filterCounts = arena.Reserve(checked((groups + 1) * parameters.Filters));
-        _positionEnds = arena.Reserve(checked(4 * _filterCapacity));
+        _byFilter = arena.Reserve(checked(_filterStride * _filterCapacity * FloatsPerEntry));
+        _filterEnds = arena.Reserve(checked((groups + 1) * _filterStride));
+        _masks = arena.Reserve(checked(_filterCapacity * LiveGradients.MaskWords(_filterStride) * FloatsPerEntry));
         _weightGradient = arena.Reserve(checked(parameters.Filters * parameters.Taps * source.ChannelStride));
-        if (!needsData)
-            return;
-        _byWindow = arena.Reserve(gradients);
-        _block = SparseDataGradient.BlockChannels<TLanes>(source.ChannelStride);
-        _blocks = new NativeBuffer(checked(parameters.Taps * parameters.Filters * source.ChannelStride));
+        if (needsData)
+            _blocks = new NativeBuffer(checked(parameters.Taps * parameters.Filters * source.ChannelStride));
     }
-
-    private int FilterWeights => _parameters.Taps * _block;
 
     /// <summary>Packs the weights (3,3,C,F) into blocks of channels, (block, F, 3, 3, channels).</summary>
     public void Prepare(float* kernel)
@@ -53,14 +48,15 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
         if (_blocks is null)
             return;
         nint filters = _parameters.Filters;
-        for (int channel = 0; channel < _parameters.Channels; channel += _block)
+        int width = TLanes.Count, filterWeights = _parameters.Taps * width;
+        for (int channel = 0; channel < _parameters.Channels; channel += width)
         {
-            int count = Math.Min(_block, _parameters.Channels - channel);
+            int count = Math.Min(width, _parameters.Channels - channel);
             float* block = _blocks.Pointer + (channel * filters * _parameters.Taps);
             for (nint tap = 0; tap < _parameters.Taps; tap++)
             {
                 float* source = kernel + (((tap * _parameters.Channels) + channel) * filters);
-                Transposition.Run(source, filters, count, _parameters.Filters, block + (tap * _block), FilterWeights);
+                Transposition.Run(source, filters, count, _parameters.Filters, block + (tap * width), filterWeights);
             }
         }
     }
@@ -68,31 +64,25 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     /// <summary>Lists a microbatch's gradients.</summary>
     public void Collect(in Pass pass, float* winners, float* gradient)
     {
-        int* counts = FilterCounts(pass, 0);
-        new Span<int>(counts, _parameters.Filters).Clear();
-        LiveGradients lists = new()
-        {
-            ByFilter = Gradients(pass, _byFilter),
-            FilterCapacity = _filterCapacity,
-            FilterCounts = counts,
-            ByWindow = _blocks is null ? null : Gradients(pass, _byWindow),
-            PositionEnds = (int*)pass.At(_positionEnds),
-            FilterWeights = FilterWeights,
-            Filters = _parameters.Filters,
-            FilterStride = _filterStride,
-        };
-        Span<int> places = stackalloc int[4];
+        for (int filter = 0; filter < _filterStride; filter++)
+            FilterEnds(pass, 0)[filter] = filter * _filterCapacity;
         int windows = pass.Samples * _windowsPerSample, windowsPerGroup = _samplesPerGroup * _windowsPerSample;
-        for (int window = 0; window < windows; window++)
+        for (int group = 0, first = 0; first < windows; group++, first += windowsPerGroup)
         {
-            int place = _windows[window];
-            places[0] = place;
-            places[1] = place + _source.ChannelStride;
-            places[2] = place + _source.RowStride;
-            places[3] = place + _source.RowStride + _source.ChannelStride;
-            lists.Add<TLanes>(window, winners + ((nint)window * _filterStride), gradient + ((nint)window * _filterStride), places);
-            if ((window + 1) % windowsPerGroup == 0 || window + 1 == windows)
-                new Span<int>(counts, _parameters.Filters).CopyTo(new Span<int>(FilterCounts(pass, 1 + (window / windowsPerGroup)), _parameters.Filters));
+            int* ends = FilterEnds(pass, group + 1);
+            new Span<int>(FilterEnds(pass, group), _filterStride).CopyTo(new Span<int>(ends, _filterStride));
+            LiveGradients lists = new()
+            {
+                ByFilter = Gradients(pass),
+                FilterEnds = ends,
+                FilterStride = _filterStride,
+                RowStride = _source.RowStride,
+                ChannelStride = _source.ChannelStride,
+            };
+            nint place = (nint)first * _filterStride;
+            lists.Add<TLanes>(
+                _windows.AsSpan(first, Math.Min(windowsPerGroup, windows - first)), winners + place, gradient + place,
+                Masks(pass) + ((nint)first * LiveGradients.MaskWords(_filterStride)));
         }
     }
 
@@ -105,9 +95,8 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
         {
             for (nint filter = 0; filter < _parameters.Filters; filter++)
             {
-                int start = group == 0 ? 0 : FilterCounts(pass, group)[filter];
-                int end = FilterCounts(pass, group + 1)[filter];
-                ReadOnlySpan<LiveGradient> gradients = new(Gradients(pass, _byFilter) + (filter * _filterCapacity) + start, end - start);
+                int start = FilterEnds(pass, group)[filter], end = FilterEnds(pass, group + 1)[filter];
+                ReadOnlySpan<LiveGradient> gradients = new(Gradients(pass) + start, end - start);
                 SparseWeightGradient.Add<TLanes>(
                     pass.At(_source), _source.RowStride, _source.ChannelStride, gradients, pass.At(_weightGradient) + (filter * filterLength), group == 0);
             }
@@ -121,16 +110,29 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
         }
     }
 
-    /// <summary>Adds to dx, which has the source's layout, from the lists.</summary>
-    public void DataGradient(in Pass pass, float* inputGradient) =>
-        SparseDataGradient.Add<TLanes>(
-            _windows.AsSpan(0, pass.Samples * _windowsPerSample), Gradients(pass, _byWindow), (int*)pass.At(_positionEnds), _blocks!.Pointer,
-            _parameters.Filters * FilterWeights, inputGradient, _source.RowStride, _source.ChannelStride);
+    /// <summary>Adds to dx, which has the source's layout, from the masks.</summary>
+    public void DataGradient(in Pass pass, float* gradient, float* inputGradient)
+    {
+        SparseDataGradient kernel = new()
+        {
+            Windows = _windows.AsSpan(0, pass.Samples * _windowsPerSample),
+            Gradient = gradient,
+            Masks = Masks(pass),
+            Filters = _parameters.Filters,
+            FilterStride = _filterStride,
+            Weights = _blocks!.Pointer,
+            RowStride = _source.RowStride,
+            ChannelStride = _source.ChannelStride,
+        };
+        kernel.Add<TLanes>(inputGradient);
+    }
 
     public void Dispose() => _blocks?.Dispose();
 
-    private static LiveGradient* Gradients(in Pass pass, int offset) => (LiveGradient*)pass.At(offset);
+    private LiveGradient* Gradients(in Pass pass) => (LiveGradient*)pass.At(_byFilter);
 
-    /// <summary>Each filter's count after so many groups; row 0 is the running one.</summary>
-    private int* FilterCounts(in Pass pass, int groups) => (int*)pass.At(_filterCounts) + ((nint)groups * _parameters.Filters);
+    private ulong* Masks(in Pass pass) => (ulong*)pass.At(_masks);
+
+    /// <summary>Where each filter's list ends after so many groups; row 0 is where it begins.</summary>
+    private int* FilterEnds(in Pass pass, int groups) => (int*)pass.At(_filterEnds) + ((nint)groups * _filterStride);
 }

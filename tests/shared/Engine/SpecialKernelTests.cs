@@ -30,6 +30,22 @@ public sealed class SpecialKernelTests
         AssertSameBits(Pooled(side, channels, filters, padding), samples);
 
     [Theory]
+    [InlineData(1, "valid")]
+    [InlineData(33, "same")]
+    public void ConvolutionPool_ImagesWithEmptyRegions_AgreesWithReference(int filters, string padding)
+    {
+        ResolvedModel model = Resolve(12, $$"""
+            {"layer":"Conv2D","filters":{{filters}},"kernel_size":3,"activation":"relu","padding":"{{padding}}"},{"layer":"MaxPooling2D","pool_size":2},
+            """);
+        (float[] parameters, float[] images) = Draw(model);
+        // The first image is drawn on its lower half only, the second not at all.
+        int length = model.Input.Length;
+        images.AsSpan(0, length / 2).Clear();
+        images.AsSpan(length, length).Clear();
+        AssertAgrees(model, parameters, images, samples: 3, "relu and pool fused");
+    }
+
+    [Theory]
     [MemberData(nameof(Shapes))]
     public void Convolution_AnyShape_AgreesWithReference(int side, int channels, int filters, string padding, int samples) =>
         AssertAgrees(Plain(side, channels, filters, padding), samples, Math.Min(channels, filters) >= 16 ? "products" : "direct");
@@ -59,6 +75,11 @@ public sealed class SpecialKernelTests
     private static void AssertAgrees(ResolvedModel model, int samples, string kernels)
     {
         (float[] parameters, float[] images) = Draw(model);
+        AssertAgrees(model, parameters, images, samples, kernels);
+    }
+
+    private static void AssertAgrees(ResolvedModel model, float[] parameters, float[] images, int samples, string kernels)
+    {
         (MicrobatchResult result, float[] actual, string names) = Train(model, InstructionSets.Best, parameters, images, samples);
         (double loss, double[] expected) = new ReferenceNetwork(model).Train(
             [.. parameters.Select(static value => (double)value)],
