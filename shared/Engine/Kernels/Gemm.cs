@@ -31,51 +31,52 @@ internal static unsafe class Gemm
         if (TLanes.HasManyRegisters)
         {
             for (; column + Quad<TLanes>.Count <= columns; column += Quad<TLanes>.Count)
-                MultiplyColumns<Quad<TLanes>>(a, b, c, column, rows, depth);
+                MultiplyColumns<Quad<TLanes>>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
         }
 
         for (; column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
-            MultiplyColumns<Pair<TLanes>>(a, b, c, column, rows, depth);
+            MultiplyColumns<Pair<TLanes>>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
         for (; column < columns; column += TLanes.Count)
-            MultiplyColumns<TLanes>(a, b, c, column, rows, depth);
+            MultiplyColumns<TLanes>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
     }
 
-    private static void MultiplyColumns<TRow>(Matrix a, Matrix b, Matrix c, int column, int rows, int depth)
+    private static void MultiplyColumns<TRow>(in Matrix a, float* b, nint bStride, float* c, nint cStride, int rows, int depth)
         where TRow : unmanaged, ILanes<TRow>
     {
-        b = new(b.Data + column, b.RowStride);
-        c = new(c.Data + column, c.RowStride);
-        int row = 0;
-        while (row < rows)
+        float* factors = a.Data;
+        nint rowStride = a.RowStride, columnStride = a.ColumnStride;
+        while (rows > 0)
         {
             // 8 rows, the usual microbatch, are better as 4 and 4 than as 6 and 2.
-            int tile = (rows - row) switch
+            int tile = rows switch
             {
-                8 => MultiplyTile<Rows4<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 6 => MultiplyTile<Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 4 => MultiplyTile<Rows4<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 2 => MultiplyTile<Rows2<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                _ => MultiplyTile<Rows1<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
+                8 => MultiplyTile<Rows4<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
+                >= 6 => MultiplyTile<Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
+                >= 4 => MultiplyTile<Rows4<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
+                >= 2 => MultiplyTile<Rows2<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
+                _ => MultiplyTile<Rows1<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
             };
-            row += tile;
+            rows -= tile;
+            factors += tile * rowStride;
+            c += tile * cStride;
         }
     }
 
     /// <returns>The rows it did.</returns>
-    private static int MultiplyTile<TTile, TRow>(Matrix a, Matrix b, Matrix c, int depth)
+    private static int MultiplyTile<TTile, TRow>(
+        float* factors, nint rowStride, nint columnStride, float* b, nint bStride, float* c, nint cStride, int depth)
         where TTile : unmanaged, IRowTile<TTile, TRow>
         where TRow : unmanaged, ILanes<TRow>
     {
         TTile tile = TTile.Repeat(TRow.Zero);
-        float* factors = a.Data, row = b.Data;
         for (int k = 0; k < depth; k++)
         {
-            tile = TTile.MultiplyAdd(factors, a.RowStride, TRow.Load(row), tile);
-            factors += a.ColumnStride;
-            row += b.RowStride;
+            tile = TTile.MultiplyAdd(factors, rowStride, TRow.Load(b), tile);
+            factors += columnStride;
+            b += bStride;
         }
 
-        TTile.Store(c.Data, c.RowStride, tile);
+        TTile.Store(c, cStride, tile);
         return TTile.Rows;
     }
 }
