@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Distributed.Engine.Kernels;
 
 /// <summary>A float32 matrix in memory: element (i, j) lies at Data[i RowStride + j ColumnStride].</summary>
@@ -10,6 +12,17 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
     public Matrix Transposed => new(Data, ColumnStride, RowStride);
 
     public Matrix Rows(int first) => new(Data + (first * RowStride), RowStride, ColumnStride);
+}
+
+/// <summary>The sum of one, two or four matrices, taken as their rows are read: it needs no memory of its own.</summary>
+/// <param name="data">The first.</param>
+/// <param name="rowStride">Of all.</param>
+/// <param name="across">Floats to a second one to add, or 0.</param>
+/// <param name="down">Floats from each of those to one more to add, or 0.</param>
+internal readonly unsafe struct MatrixSum(float* data, nint rowStride, nint across = 0, nint down = 0)
+{
+    public readonly float* Data = data;
+    public readonly nint RowStride = rowStride, Across = across, Down = down;
 }
 
 /// <summary>
@@ -25,58 +38,107 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
 internal static unsafe class Gemm
 {
     public static void Multiply<TLanes>(Matrix a, Matrix b, Matrix c, int rows, int columns, int depth)
+        where TLanes : unmanaged, ILanes<TLanes> =>
+        Multiply<One, TLanes>(a, new(b.Data, b.RowStride), c, rows, columns, depth);
+
+    /// <summary>The same with a sum of matrices as B.</summary>
+    public static void Multiply<TLanes>(Matrix a, MatrixSum b, Matrix c, int rows, int columns, int depth)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        if (b.Across != 0 && b.Down != 0)
+            Multiply<SumOfFour, TLanes>(a, b, c, rows, columns, depth);
+        else if (b.Across != 0 || b.Down != 0)
+            Multiply<SumOfTwo, TLanes>(a, new(b.Data, b.RowStride, b.Across + b.Down), c, rows, columns, depth);
+        else
+            Multiply<One, TLanes>(a, b, c, rows, columns, depth);
+    }
+
+    private static void Multiply<TTerms, TLanes>(in Matrix a, in MatrixSum b, in Matrix c, int rows, int columns, int depth)
+        where TTerms : ITerms
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int column = 0;
         if (TLanes.HasManyRegisters)
         {
             for (; column + Quad<TLanes>.Count <= columns; column += Quad<TLanes>.Count)
-                MultiplyColumns<Quad<TLanes>>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
+                MultiplyColumns<TTerms, Quad<TLanes>>(a, b, c, column, rows, depth);
         }
 
         for (; column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
-            MultiplyColumns<Pair<TLanes>>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
+            MultiplyColumns<TTerms, Pair<TLanes>>(a, b, c, column, rows, depth);
         for (; column < columns; column += TLanes.Count)
-            MultiplyColumns<TLanes>(a, b.Data + column, b.RowStride, c.Data + column, c.RowStride, rows, depth);
+            MultiplyColumns<TTerms, TLanes>(a, b, c, column, rows, depth);
     }
 
-    private static void MultiplyColumns<TRow>(in Matrix a, float* b, nint bStride, float* c, nint cStride, int rows, int depth)
+    private static void MultiplyColumns<TTerms, TRow>(in Matrix a, in MatrixSum b, in Matrix c, int column, int rows, int depth)
+        where TTerms : ITerms
         where TRow : unmanaged, ILanes<TRow>
     {
-        float* factors = a.Data;
-        nint rowStride = a.RowStride, columnStride = a.ColumnStride;
+        float* factors = a.Data, result = c.Data + column;
         while (rows > 0)
         {
             // 8 rows, the usual microbatch, are better as 4 and 4 than as 6 and 2.
             int tile = rows switch
             {
-                8 => MultiplyTile<Rows4<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
-                >= 6 => MultiplyTile<Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
-                >= 4 => MultiplyTile<Rows4<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
-                >= 2 => MultiplyTile<Rows2<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
-                _ => MultiplyTile<Rows1<TRow>, TRow>(factors, rowStride, columnStride, b, bStride, c, cStride, depth),
+                8 => MultiplyTile<TTerms, Rows4<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 6 => MultiplyTile<TTerms, Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 4 => MultiplyTile<TTerms, Rows4<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 2 => MultiplyTile<TTerms, Rows2<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                _ => MultiplyTile<TTerms, Rows1<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
             };
             rows -= tile;
-            factors += tile * rowStride;
-            c += tile * cStride;
+            factors += tile * a.RowStride;
+            result += tile * c.RowStride;
         }
     }
 
     /// <returns>The rows it did.</returns>
-    private static int MultiplyTile<TTile, TRow>(
-        float* factors, nint rowStride, nint columnStride, float* b, nint bStride, float* c, nint cStride, int depth)
+    private static int MultiplyTile<TTerms, TTile, TRow>(
+        float* factors, nint rowStride, nint columnStride, in MatrixSum b, int column, float* c, nint cStride, int depth)
+        where TTerms : ITerms
         where TTile : unmanaged, IRowTile<TTile, TRow>
         where TRow : unmanaged, ILanes<TRow>
     {
         TTile tile = TTile.Repeat(TRow.Zero);
+        float* row = b.Data + column;
+        nint stride = b.RowStride, across = b.Across, down = b.Down;
         for (int k = 0; k < depth; k++)
         {
-            tile = TTile.MultiplyAdd(factors, rowStride, TRow.Load(b), tile);
+            tile = TTile.MultiplyAdd(factors, rowStride, TTerms.Load<TRow>(row, across, down), tile);
             factors += columnStride;
-            b += bStride;
+            row += stride;
         }
 
         TTile.Store(c, cStride, tile);
         return TTile.Rows;
+    }
+
+    /// <summary>How many matrices make up B.</summary>
+    private interface ITerms
+    {
+        static abstract TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow>;
+    }
+
+    private readonly struct One : ITerms
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> => TRow.Load(row);
+    }
+
+    private readonly struct SumOfTwo : ITerms
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> => TRow.Add(TRow.Load(row), TRow.Load(row + across));
+    }
+
+    private readonly struct SumOfFour : ITerms
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> =>
+            TRow.Add(SumOfTwo.Load<TRow>(row, across, 0), SumOfTwo.Load<TRow>(row + down, across, 0));
     }
 }

@@ -22,14 +22,24 @@ internal static unsafe class WindowMaximum
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
             float* top = convolved.Data + channel, bottom = top + convolved.RowStride;
-            TLanes best = TLanes.Load(top), winner = TLanes.Splat(1);
-            Challenge(TLanes.Load(top + convolved.ColumnStride), 2, ref best, ref winner);
-            Challenge(TLanes.Load(bottom), 3, ref best, ref winner);
-            Challenge(TLanes.Load(bottom + convolved.ColumnStride), 4, ref best, ref winner);
-            best = TLanes.Add(best, TLanes.Load(bias + channel));
-            TLanes.Store(pooled + channel, TLanes.Relu(best));
-            TLanes.Store(winners + channel, TLanes.SelectGreater(best, TLanes.Zero, winner, TLanes.Splat(Dead)));
+            Quad<TLanes> window = new(
+                TLanes.Load(top), TLanes.Load(top + convolved.ColumnStride), TLanes.Load(bottom), TLanes.Load(bottom + convolved.ColumnStride));
+            Take(window, bias + channel, pooled + channel, winners + channel);
         }
+    }
+
+    /// <summary>The same for one row of channels, of which the window's four positions are at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Take<TLanes>(Quad<TLanes> convolved, float* bias, float* pooled, float* winners)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        TLanes best = convolved.First, winner = TLanes.Splat(1);
+        Challenge(convolved.Second, 2, ref best, ref winner);
+        Challenge(convolved.Third, 3, ref best, ref winner);
+        Challenge(convolved.Fourth, 4, ref best, ref winner);
+        best = TLanes.Add(best, TLanes.Load(bias));
+        TLanes.Store(pooled, TLanes.Relu(best));
+        TLanes.Store(winners, TLanes.SelectGreater(best, TLanes.Zero, winner, TLanes.Splat(Dead)));
     }
 
     /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
