@@ -32,8 +32,8 @@ internal readonly unsafe struct MatrixSum(float* data, nint rowStride, nint acro
 /// A tile is 6 rows x a row of vectors held in registers over the whole depth: with 32 registers 4 vectors wide (24
 /// accumulators, 4 of B, 1 broadcast of A), with 16 registers 2 wide (12, 2 and 1). Bound by the multiply-add units as long
 /// as B's panel stays in the first cache. Rows left over take the largest smaller tile that fits (4, 2, 1), columns a
-/// narrower one: the same loop, other types. Every element is one chain of multiply-adds, k ascending from 0, so neither
-/// tile nor width shows in the bits.
+/// narrower one: the same loop, other types. B may be a sum of matrices, added in a fixed order as each row is read. Every
+/// element is one chain of multiply-adds, k ascending from 0, so neither tile nor width shows in the bits.
 /// </summary>
 internal static unsafe class Gemm
 {

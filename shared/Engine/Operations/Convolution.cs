@@ -4,7 +4,8 @@ namespace Distributed.Engine.Operations;
 
 /// <summary>
 /// y = relu?(x * w + b), for any kernel, stride and padding; Dense too. Forward and both gradients are tiled products
-/// over tables of places, so nothing is unfolded; only borders of zeros cost a copy.
+/// over tables of places, so nothing is unfolded; only borders of zeros cost a copy. Dense layers and 1 x 1 kernels are
+/// plain matrix products and need no tables.
 /// </summary>
 internal sealed unsafe class Convolution<TLanes> : Operation
     where TLanes : unmanaged, ILanes<TLanes>
