@@ -13,6 +13,14 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
 
     public static int Count => 4 * T.Count;
 
+    public T First => _first;
+
+    public T Second => _second;
+
+    public T Third => _third;
+
+    public T Fourth => _fourth;
+
     public static bool HasManyRegisters => T.HasManyRegisters;
 
     public static Quad<T> Zero
@@ -31,6 +39,11 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> Load(float* source) =>
         new(T.Load(source), T.Load(source + T.Count), T.Load(source + (2 * T.Count)), T.Load(source + (3 * T.Count)));
+
+    /// <summary>Rows that lie apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> Load(float* source, nint stride) =>
+        new(T.Load(source), T.Load(source + stride), T.Load(source + (2 * stride)), T.Load(source + (3 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(float* destination, Quad<T> value)

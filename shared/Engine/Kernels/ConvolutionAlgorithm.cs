@@ -8,7 +8,7 @@ namespace Distributed.Engine.Kernels;
 /// Only algorithms in which every output is free of the inputs that it does not depend on, term by term, are used here: a
 /// window of zeros then gives exactly zero and not rounding noise, which ReLU would let pass.
 /// </summary>
-internal interface IConvolutionAlgorithm
+internal unsafe interface IConvolutionAlgorithm
 {
     static abstract string Name { get; }
 
@@ -20,9 +20,19 @@ internal interface IConvolutionAlgorithm
     static abstract void TransformInput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes>;
 
-    /// <summary>G.</summary>
-    static abstract void TransformKernel<TLanes>(Square source, Square destination, int channels)
+    /// <summary>Matrices (channels, filters) that a kernel is kept as: what each product multiplies by is a sum of those.</summary>
+    static abstract int KernelMatrices { get; }
+
+    /// <summary>G, or as much of it as is done ahead: from the 9 taps, in scan order, to the <see cref="KernelMatrices"/>.</summary>
+    /// <param name="taps">The first of the taps' matrices, one behind the other.</param>
+    /// <param name="matrices">Receives the kernel's matrices, one behind the other.</param>
+    /// <param name="rows">Of each matrix.</param>
+    /// <param name="columns">Of each matrix, a multiple of the lanes.</param>
+    static abstract void TransformKernel<TLanes>(float* taps, float* matrices, int rows, int columns)
         where TLanes : unmanaged, ILanes<TLanes>;
+
+    /// <summary>The transformed kernel's matrix for a product.</summary>
+    static abstract MatrixSum Factor(float* matrices, int product, int rows, int columns);
 
     /// <summary>A'.</summary>
     static abstract void TransformOutput<TLanes>(Square source, Square destination, int channels)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Distributed.Engine.Kernels;
 
 /// <summary>A float32 matrix in memory: element (i, j) lies at Data[i RowStride + j ColumnStride].</summary>
@@ -12,6 +14,17 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
     public Matrix Rows(int first) => new(Data + (first * RowStride), RowStride, ColumnStride);
 }
 
+/// <summary>The sum of one, two or four matrices, taken as their rows are read: it needs no memory of its own.</summary>
+/// <param name="data">The first.</param>
+/// <param name="rowStride">Of all.</param>
+/// <param name="across">Floats to a second one to add, or 0.</param>
+/// <param name="down">Floats from each of those to one more to add, or 0.</param>
+internal readonly unsafe struct MatrixSum(float* data, nint rowStride, nint across = 0, nint down = 0)
+{
+    public readonly float* Data = data;
+    public readonly nint RowStride = rowStride, Across = across, Down = down;
+}
+
 /// <summary>
 /// C = A B: A is rows x depth in any layout, B depth x columns and C rows x columns with consecutive columns, their number a
 /// multiple of 16.
@@ -19,63 +32,128 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
 /// A tile is 6 rows x a row of vectors held in registers over the whole depth: with 32 registers 4 vectors wide (24
 /// accumulators, 4 of B, 1 broadcast of A), with 16 registers 2 wide (12, 2 and 1). Bound by the multiply-add units as long
 /// as B's panel stays in the first cache. Rows left over take the largest smaller tile that fits (4, 2, 1), columns a
-/// narrower one: the same loop, other types. Every element is one chain of multiply-adds, k ascending from 0, so neither
-/// tile nor width shows in the bits.
+/// narrower one: the same loop, other types. B may be a sum of matrices, added in a fixed order as each row is read. Every
+/// element is one chain of multiply-adds, k ascending from 0, so neither tile nor width shows in the bits.
 /// </summary>
 internal static unsafe class Gemm
 {
     public static void Multiply<TLanes>(Matrix a, Matrix b, Matrix c, int rows, int columns, int depth)
+        where TLanes : unmanaged, ILanes<TLanes> =>
+        Multiply<One, TLanes>(a, new(b.Data, b.RowStride), c, rows, columns, depth);
+
+    /// <summary>The same with a sum of matrices as B.</summary>
+    public static void Multiply<TLanes>(Matrix a, MatrixSum b, Matrix c, int rows, int columns, int depth)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        if (b.Across != 0 && b.Down != 0)
+            Multiply<SumOfFour, TLanes>(a, b, c, rows, columns, depth);
+        else if (b.Across != 0 || b.Down != 0)
+            Multiply<SumOfTwo, TLanes>(a, new(b.Data, b.RowStride, b.Across + b.Down), c, rows, columns, depth);
+        else
+            Multiply<One, TLanes>(a, b, c, rows, columns, depth);
+    }
+
+    private static void Multiply<TTerms, TLanes>(in Matrix a, in MatrixSum b, in Matrix c, int rows, int columns, int depth)
+        where TTerms : ITerms
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int column = 0;
         if (TLanes.HasManyRegisters)
         {
+            // A sum is dear to read, so here 8 rows are better as one narrower tile that reads it once.
+            for (; TTerms.Count > 1 && rows == 8 && column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
+            {
+                MultiplyTile<TTerms, Stack<Rows4<Pair<TLanes>>, Rows4<Pair<TLanes>>, Pair<TLanes>>, Pair<TLanes>>(
+                    a.Data, a.RowStride, a.ColumnStride, b, column, c.Data + column, c.RowStride, depth);
+            }
+
             for (; column + Quad<TLanes>.Count <= columns; column += Quad<TLanes>.Count)
-                MultiplyColumns<Quad<TLanes>>(a, b, c, column, rows, depth);
+                MultiplyColumns<TTerms, Quad<TLanes>>(a, b, c, column, rows, depth);
         }
 
         for (; column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
-            MultiplyColumns<Pair<TLanes>>(a, b, c, column, rows, depth);
+            MultiplyColumns<TTerms, Pair<TLanes>>(a, b, c, column, rows, depth);
         for (; column < columns; column += TLanes.Count)
-            MultiplyColumns<TLanes>(a, b, c, column, rows, depth);
+            MultiplyColumns<TTerms, TLanes>(a, b, c, column, rows, depth);
     }
 
-    private static void MultiplyColumns<TRow>(Matrix a, Matrix b, Matrix c, int column, int rows, int depth)
+    private static void MultiplyColumns<TTerms, TRow>(in Matrix a, in MatrixSum b, in Matrix c, int column, int rows, int depth)
+        where TTerms : ITerms
         where TRow : unmanaged, ILanes<TRow>
     {
-        b = new(b.Data + column, b.RowStride);
-        c = new(c.Data + column, c.RowStride);
-        int row = 0;
-        while (row < rows)
+        float* factors = a.Data, result = c.Data + column;
+        while (rows > 0)
         {
             // 8 rows, the usual microbatch, are better as 4 and 4 than as 6 and 2.
-            int tile = (rows - row) switch
+            int tile = rows switch
             {
-                8 => MultiplyTile<Rows4<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 6 => MultiplyTile<Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 4 => MultiplyTile<Rows4<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                >= 2 => MultiplyTile<Rows2<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
-                _ => MultiplyTile<Rows1<TRow>, TRow>(a.Rows(row), b, c.Rows(row), depth),
+                8 => MultiplyTile<TTerms, Rows4<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 6 => MultiplyTile<TTerms, Stack<Rows4<TRow>, Rows2<TRow>, TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 4 => MultiplyTile<TTerms, Rows4<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                >= 2 => MultiplyTile<TTerms, Rows2<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
+                _ => MultiplyTile<TTerms, Rows1<TRow>, TRow>(factors, a.RowStride, a.ColumnStride, b, column, result, c.RowStride, depth),
             };
-            row += tile;
+            rows -= tile;
+            factors += tile * a.RowStride;
+            result += tile * c.RowStride;
         }
     }
 
     /// <returns>The rows it did.</returns>
-    private static int MultiplyTile<TTile, TRow>(Matrix a, Matrix b, Matrix c, int depth)
+    private static int MultiplyTile<TTerms, TTile, TRow>(
+        float* factors, nint rowStride, nint columnStride, in MatrixSum b, int column, float* c, nint cStride, int depth)
+        where TTerms : ITerms
         where TTile : unmanaged, IRowTile<TTile, TRow>
         where TRow : unmanaged, ILanes<TRow>
     {
         TTile tile = TTile.Repeat(TRow.Zero);
-        float* factors = a.Data, row = b.Data;
+        float* row = b.Data + column;
+        nint stride = b.RowStride, across = b.Across, down = b.Down;
         for (int k = 0; k < depth; k++)
         {
-            tile = TTile.MultiplyAdd(factors, a.RowStride, TRow.Load(row), tile);
-            factors += a.ColumnStride;
-            row += b.RowStride;
+            tile = TTile.MultiplyAdd(factors, rowStride, TTerms.Load<TRow>(row, across, down), tile);
+            factors += columnStride;
+            row += stride;
         }
 
-        TTile.Store(c.Data, c.RowStride, tile);
+        TTile.Store(c, cStride, tile);
         return TTile.Rows;
+    }
+
+    /// <summary>How many matrices make up B.</summary>
+    private interface ITerms
+    {
+        static abstract int Count { get; }
+
+        static abstract TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow>;
+    }
+
+    private readonly struct One : ITerms
+    {
+        public static int Count => 1;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> => TRow.Load(row);
+    }
+
+    private readonly struct SumOfTwo : ITerms
+    {
+        public static int Count => 2;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> => TRow.Add(TRow.Load(row), TRow.Load(row + across));
+    }
+
+    private readonly struct SumOfFour : ITerms
+    {
+        public static int Count => 4;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TRow Load<TRow>(float* row, nint across, nint down)
+            where TRow : unmanaged, ILanes<TRow> =>
+            TRow.Add(SumOfTwo.Load<TRow>(row, across, 0), SumOfTwo.Load<TRow>(row + down, across, 0));
     }
 }

@@ -12,8 +12,8 @@ internal readonly record struct Segment(int Input, int Weights, int Length);
 /// <summary>
 /// out[p, o] = bias[o] + sum over segments s and k of x[rows[p] + s.Input + k] w[s.Weights + k, o].
 ///
-/// With one segment and evenly spaced rows this is a matrix product (Dense); with a segment for each row of a kernel's
-/// window it is a convolution that copies nothing (Dukhan, "The indirect convolution algorithm", 2019).
+/// With one segment and evenly spaced rows this is a matrix product (for which <see cref="Gemm"/> is better); with a segment for
+/// each row of a kernel's window it is a convolution that copies nothing (Dukhan, "The indirect convolution algorithm", 2019).
 ///
 /// A tile is 6 output pixels x one row of lanes: with 16 registers 12 accumulators, 2 weights and a broadcast (row of
 /// two vectors), with 32 registers 24, 4 and 1 (row of four). Bound by the multiply-add units once a tile is at least

@@ -22,8 +22,20 @@ internal abstract unsafe class Symmetric3x3 : IConvolutionAlgorithm
     public static void TransformInput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Input, TLanes>(source, destination, channels);
 
-    public static void TransformKernel<TLanes>(Square source, Square destination, int channels)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Kernel, TLanes>(source, destination, channels);
+    // G only sums: the taps stay as they are, a quarter of the memory, and few tiles are bound by reading the kernel.
+    public static int KernelMatrices => 9;
+
+    public static void TransformKernel<TLanes>(float* taps, float* matrices, int rows, int columns)
+        where TLanes : unmanaged, ILanes<TLanes> =>
+        new ReadOnlySpan<float>(taps, checked(KernelMatrices * rows * columns)).CopyTo(new Span<float>(matrices, KernelMatrices * rows * columns));
+
+    public static MatrixSum Factor(float* matrices, int product, int rows, int columns)
+    {
+        nint matrix = (nint)rows * columns;
+        (int row, int rowBelow) = Taps(product / Products);
+        (int column, int nextColumn) = Taps(product % Products);
+        return new(matrices + (((3 * row) + column) * matrix), columns, (nextColumn - column) * matrix, (rowBelow - row) * 3 * matrix);
+    }
 
     public static void TransformOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Output, TLanes>(source, destination, channels);
@@ -36,6 +48,15 @@ internal abstract unsafe class Symmetric3x3 : IConvolutionAlgorithm
 
     public static void TransposeOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<OutputTransposed, TLanes>(source, destination, channels);
+
+    /// <summary>The two taps that one of the six products multiplies the sum of, or one tap twice.</summary>
+    private static (int First, int Second) Taps(int product) => product switch
+    {
+        0 => (0, 1),
+        1 => (0, 2),
+        2 => (1, 2),
+        _ => (product - 3, product - 3),
+    };
 
     private readonly struct Input : ILinearMap
     {
@@ -55,26 +76,6 @@ internal abstract unsafe class Symmetric3x3 : IConvolutionAlgorithm
             TLanes.Store(y + (3 * ys), TLanes.Subtract(TLanes.Subtract(d0, d1), d2));
             TLanes.Store(y + (4 * ys), TLanes.Subtract(TLanes.Subtract(d2, d1), d3));
             TLanes.Store(y + (5 * ys), TLanes.Subtract(TLanes.Subtract(d4, d2), d3));
-        }
-    }
-
-    private readonly struct Kernel : ILinearMap
-    {
-        public static int Inputs => 3;
-
-        public static int Outputs => 6;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void Apply<TLanes>(float* x, nint xs, float* y, nint ys)
-            where TLanes : unmanaged, ILanes<TLanes>
-        {
-            TLanes g0 = TLanes.Load(x), g1 = TLanes.Load(x + xs), g2 = TLanes.Load(x + (2 * xs));
-            TLanes.Store(y, TLanes.Add(g0, g1));
-            TLanes.Store(y + ys, TLanes.Add(g0, g2));
-            TLanes.Store(y + (2 * ys), TLanes.Add(g1, g2));
-            TLanes.Store(y + (3 * ys), g0);
-            TLanes.Store(y + (4 * ys), g1);
-            TLanes.Store(y + (5 * ys), g2);
         }
     }
 

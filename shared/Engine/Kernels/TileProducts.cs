@@ -29,16 +29,18 @@ internal static unsafe class TileProducts
     public const int BlockTiles = 24;
 
     /// <summary>For every product: result (tiles, columns) = tiles (tiles, depth) x kernel (depth, columns).</summary>
-    /// <param name="kernels">One matrix (depth, columns) a product, one behind the other.</param>
-    public static void Multiply<TLanes>(
-        float* arena, TileBuffer tiles, int firstTile, float* kernels, TileBuffer result, int firstResult, int count, int products, int depth)
+    /// <param name="kernel">The algorithm's matrices (depth, columns), one behind the other.</param>
+    public static void Multiply<TAlgorithm, TLanes>(
+        float* arena, TileBuffer tiles, int firstTile, float* kernel, TileBuffer result, int firstResult, int count, int depth)
+        where TAlgorithm : IConvolutionAlgorithm
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int columns = result.Channels;
-        for (int product = 0; product < products * products; product++, kernels += (nint)depth * columns)
+        for (int product = 0; product < TAlgorithm.Products * TAlgorithm.Products; product++)
         {
             Gemm.Multiply<TLanes>(
-                tiles.Product(arena, product, firstTile), new Matrix(kernels, columns), result.Product(arena, product, firstResult), count, columns, depth);
+                tiles.Product(arena, product, firstTile), TAlgorithm.Factor(kernel, product, depth, columns),
+                result.Product(arena, product, firstResult), count, columns, depth);
         }
     }
 }

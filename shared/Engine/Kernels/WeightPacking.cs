@@ -19,20 +19,7 @@ internal static unsafe class WeightPacking
     /// <summary>For each of <paramref name="taps"/> matrices (rows, columns) to (columns, padded rows).</summary>
     public static void Transpose(float* weights, int taps, int rows, int columns, float* packed, int paddedRows)
     {
-        // Blocks of a line either way: a column at a time would touch a line of the source for each single value.
-        const int Block = ArenaPlan.Alignment;
         for (nint tap = 0; tap < taps; tap++)
-        {
-            float* source = weights + (tap * rows * columns), target = packed + (tap * columns * paddedRows);
-            for (int firstRow = 0; firstRow < rows; firstRow += Block)
-            {
-                int endRow = Math.Min(firstRow + Block, rows);
-                for (nint column = 0; column < columns; column++)
-                {
-                    for (nint row = firstRow; row < endRow; row++)
-                        target[(column * paddedRows) + row] = source[(row * columns) + column];
-                }
-            }
-        }
+            Transposition.Run(weights + (tap * rows * columns), columns, rows, columns, packed + (tap * columns * paddedRows), paddedRows);
     }
 }

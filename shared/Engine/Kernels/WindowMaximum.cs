@@ -10,25 +10,14 @@ internal static unsafe class WindowMaximum
     /// <summary>The winner's number where the window is dead: its maximum is not above zero, so no gradient passes.</summary>
     public const float Dead = 0;
 
-    /// <summary>Positions in scan order are numbered from 1; the first of equal ones wins, as in Keras.</summary>
-    /// <param name="convolved">The window's four rows of sums, without bias.</param>
+    /// <summary>
+    /// Takes the maximum for a row of channels. Positions in scan order are numbered from 1; the first of equal ones wins,
+    /// as in Keras.
+    /// </summary>
+    /// <param name="topLeft">The window's sums without bias, as are the three that follow.</param>
     /// <param name="bias">One a channel.</param>
     /// <param name="pooled">Receives max(0, maximum + bias).</param>
     /// <param name="winners">Receives 1 to 4, or <see cref="Dead"/>.</param>
-    /// <param name="channels">A multiple of the lanes.</param>
-    public static void Take<TLanes>(Square convolved, float* bias, float* pooled, float* winners, int channels)
-        where TLanes : unmanaged, ILanes<TLanes>
-    {
-        for (nint channel = 0; channel < channels; channel += TLanes.Count)
-        {
-            float* top = convolved.Data + channel, bottom = top + convolved.RowStride;
-            Take(
-                TLanes.Load(top), TLanes.Load(top + convolved.ColumnStride), TLanes.Load(bottom), TLanes.Load(bottom + convolved.ColumnStride),
-                bias + channel, pooled + channel, winners + channel);
-        }
-    }
-
-    /// <summary>The same for a row of channels whose sums are at hand.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Take<TRow>(TRow topLeft, TRow topRight, TRow bottomLeft, TRow bottomRight, float* bias, float* pooled, float* winners)
         where TRow : unmanaged, ILanes<TRow>

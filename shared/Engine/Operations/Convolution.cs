@@ -4,7 +4,8 @@ namespace Distributed.Engine.Operations;
 
 /// <summary>
 /// y = relu?(x * w + b), for any kernel, stride and padding; Dense too. Forward and both gradients are tiled products
-/// over tables of places, so nothing is unfolded; only borders of zeros cost a copy.
+/// over tables of places, so nothing is unfolded; only borders of zeros cost a copy. Dense layers and 1 x 1 kernels are
+/// plain matrix products and need no tables.
 /// </summary>
 internal sealed unsafe class Convolution<TLanes> : Operation
     where TLanes : unmanaged, ILanes<TLanes>
@@ -29,7 +30,8 @@ internal sealed unsafe class Convolution<TLanes> : Operation
             _transposed = new NativeBuffer(checked(parameters.Taps * parameters.Filters * _channelStride));
     }
 
-    public override string Kernels => $"direct product, {RowProduct.TileRows} x {TileColumns} tiles{(_relu ? ", relu fused" : "")}";
+    public override string Kernels =>
+        $"{(_geometry.IsMatrixProduct ? "matrix" : "direct")} product, {RowProduct.TileRows} x {TileColumns} tiles{(_relu ? ", relu fused" : "")}";
 
     private int TileColumns
     {
@@ -53,9 +55,18 @@ internal sealed unsafe class Convolution<TLanes> : Operation
 
     public override void Forward(in Pass pass)
     {
+        int pixels = pass.Samples * _output.Value.Pixels;
+        if (_geometry.IsMatrixProduct)
+        {
+            Gemm.Multiply<TLanes>(
+                Pixels(pass, _input.Value), new Matrix(_weights.Pointer, _filterStride), Pixels(pass, _output.Value), pixels, _filterStride, _parameters.Channels);
+            Elementwise.AddBias<TLanes>(pass.At(_output.Value), pixels, _bias.Pointer, _filterStride, _relu);
+            return;
+        }
+
         CopyInside(pass, _input.Value, _geometry.Source, _geometry.SourceInterior);
         RowProduct.Run<TLanes>(
-            pass.At(_geometry.Source), _geometry.Rows, pass.Samples * _output.Value.Pixels, _geometry.Segments, _weights.Pointer, _filterStride,
+            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, _weights.Pointer, _filterStride,
             _bias.Pointer, pass.At(_output.Value), _geometry.Outputs, _relu);
     }
 
@@ -66,19 +77,9 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         if (_relu)
             Elementwise.MaskByRelu<TLanes>(pass.At(_output.Value), gradient, pixels * _filterStride);
         OuterSum.Bias<TLanes>(gradient, _filterStride, pixels, pass.Gradient + _parameters.BiasOffset, _parameters.Filters);
-        OuterSum.Run<TLanes>(
-            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride,
-            pass.Gradient + _parameters.KernelOffset, _parameters.Filters);
-        if (_input.Gradient is null)
-            return;
-
-        CopyInside(pass, _output.Gradient!, _geometry.GradientSource!, _geometry.GradientInterior);
-        foreach (ConvolutionGeometry.Phase phase in _geometry.Phases)
-        {
-            RowProduct.Run<TLanes>(
-                pass.At(_geometry.GradientSource!), phase.Rows, pass.Samples * phase.PixelsPerSample, phase.Segments, _transposed!.Pointer, _channelStride,
-                _noBias.Pointer, pass.At(_input.Gradient), phase.Outputs, relu: false);
-        }
+        WeightGradient(pass, gradient, pixels);
+        if (_input.Gradient is not null)
+            DataGradient(pass, _input.Gradient, pixels);
     }
 
     public override void Dispose()
@@ -88,6 +89,42 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         _noBias.Dispose();
         _transposed?.Dispose();
         base.Dispose();
+    }
+
+    private static Matrix Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.ChannelStride);
+
+    private void WeightGradient(in Pass pass, float* gradient, int pixels)
+    {
+        float* weights = pass.Gradient + _parameters.KernelOffset;
+        if (_geometry.IsMatrixProduct && _parameters.Filters == _filterStride)
+        {
+            Gemm.Multiply<TLanes>(
+                Pixels(pass, _input.Value).Transposed, new Matrix(gradient, _filterStride), new Matrix(weights, _filterStride),
+                _parameters.Channels, _filterStride, pixels);
+            return;
+        }
+
+        OuterSum.Run<TLanes>(
+            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride, weights, _parameters.Filters);
+    }
+
+    private void DataGradient(in Pass pass, Plane inputGradient, int pixels)
+    {
+        if (_geometry.IsMatrixProduct)
+        {
+            Gemm.Multiply<TLanes>(
+                Pixels(pass, _output.Gradient!), new Matrix(_transposed!.Pointer, _channelStride), Pixels(pass, inputGradient),
+                pixels, _channelStride, _parameters.Filters);
+            return;
+        }
+
+        CopyInside(pass, _output.Gradient!, _geometry.GradientSource!, _geometry.GradientInterior);
+        foreach (ConvolutionGeometry.Phase phase in _geometry.Phases)
+        {
+            RowProduct.Run<TLanes>(
+                pass.At(_geometry.GradientSource!), phase.Rows, pass.Samples * phase.PixelsPerSample, phase.Segments, _transposed!.Pointer, _channelStride,
+                _noBias.Pointer, pass.At(inputGradient), phase.Outputs, relu: false);
+        }
     }
 
     /// <summary>Copies a plane into the middle of one with a border, which nobody writes and so stays zero.</summary>

@@ -37,6 +37,12 @@ internal sealed class ConvolutionGeometry
     /// <summary>The window, as stretches that are contiguous in the source.</summary>
     public Segment[] Segments { get; }
 
+    /// <summary>
+    /// Whether all three passes are plain matrix products: one stretch for each pixel, one pixel for each stretch, none skipped.
+    /// So it is for Dense and for 1 x 1 kernels at stride 1.
+    /// </summary>
+    public bool IsMatrixProduct => _rows is { Size: 1, Stride: 1 } && _columns is { Size: 1, Stride: 1 };
+
     /// <summary>For each output pixel of a microbatch its place in the output.</summary>
     public int[] Outputs { get; }
 

@@ -168,8 +168,6 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
     private void ForwardTiles(in Pass pass)
     {
         Square source = new(pass.At(_source.Plane), _source.Plane.RowStride, _source.Plane.ChannelStride);
-        float* sums = stackalloc float[4 * _filterStride];
-        Square convolved = new(sums, 2 * _filterStride, _filterStride);
         int windows = pass.Samples * _output.Value.Pixels;
         for (int first = 0; first < windows; first += TileProducts.BlockTiles)
         {
@@ -180,14 +178,23 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
                     source.Moved(_windows[first + i]), _tiles.Tile(pass.Arena, Winograd2x2.Products, i), _tiles.Channels);
             }
 
-            TileProducts.Multiply<TLanes>(
-                pass.Arena, _tiles, 0, _transformed!.Forward, _products, 0, count, Winograd2x2.Products, _parameters.Channels);
+            TileProducts.Multiply<Winograd2x2, TLanes>(
+                pass.Arena, _tiles, 0, _transformed!.Forward, _products, 0, count, _parameters.Channels);
             for (int i = 0; i < count; i++)
             {
                 nint place = (nint)(first + i) * _filterStride;
-                Winograd2x2.TransformOutput<TLanes>(_products.Tile(pass.Arena, Winograd2x2.Products, i), convolved, _filterStride);
-                WindowMaximum.Take<TLanes>(convolved, _bias.Pointer, pass.At(_output.Value) + place, pass.At(_winners) + place, _filterStride);
+                TakeMaximum(_products.Tile(pass.Arena, Winograd2x2.Products, i), pass.At(_output.Value) + place, pass.At(_winners) + place);
             }
+        }
+    }
+
+    private void TakeMaximum(Square products, float* pooled, float* winners)
+    {
+        for (nint filter = 0; filter < _filterStride; filter += TLanes.Count)
+        {
+            Quad<TLanes> window = Winograd2x2.Output<TLanes>(products.Moved(filter));
+            WindowMaximum.Take(
+                window.First, window.Second, window.Third, window.Fourth, _bias.Pointer + filter, pooled + filter, winners + filter);
         }
     }
 }

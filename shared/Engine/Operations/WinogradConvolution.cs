@@ -81,8 +81,8 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
                     source.Moved(_inputPlaces[tile]), _inputTiles.Tile(pass.Arena, TAlgorithm.Products, tile), _inputTiles.Channels);
             }
 
-            TileProducts.Multiply<TLanes>(
-                pass.Arena, _inputTiles, first, _kernel.Forward, _outputBlock, 0, count, TAlgorithm.Products, _parameters.Channels);
+            TileProducts.Multiply<TAlgorithm, TLanes>(
+                pass.Arena, _inputTiles, first, _kernel.Forward, _outputBlock, 0, count, _parameters.Channels);
             for (int i = 0; i < count; i++)
             {
                 TAlgorithm.TransformOutput<TLanes>(
@@ -169,8 +169,8 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
         for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
         {
             int count = Math.Min(TileProducts.BlockTiles, tiles - first);
-            TileProducts.Multiply<TLanes>(
-                pass.Arena, _gradientTiles, first, _kernel.Backward, _inputBlock, 0, count, TAlgorithm.Products, _parameters.Filters);
+            TileProducts.Multiply<TAlgorithm, TLanes>(
+                pass.Arena, _gradientTiles, first, _kernel.Backward, _inputBlock, 0, count, _parameters.Filters);
             for (int i = 0; i < count; i++)
             {
                 TAlgorithm.AddTransposedInput<TLanes>(
