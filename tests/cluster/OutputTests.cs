@@ -93,6 +93,6 @@ public sealed partial class OutputTests
     private static string[] Options(TinyDataset data, TrainingRun files, params string[] more) =>
         ["--dataset", data.Directory, "--model", files.WriteSmallModel(), "--batch-size", "16", "--workers", "2", "--threads", "1", .. more];
 
-    [GeneratedRegex(@"^\d+/\d+ - \d+m?s - \d+m?s/step - accuracy: \d\.\d{4} - loss: \d+\.\d{4} - val_accuracy: \d\.\d{4} - val_loss: \d+\.\d{4}$")]
+    [GeneratedRegex(@"^\d+/\d+ - \d+[mu]?s - \d+[mu]?s/step - accuracy: \d\.\d{4} - loss: \d+\.\d{4} - val_accuracy: \d\.\d{4} - val_loss: \d+\.\d{4}$")]
     private static partial Regex KerasLine();
 }
