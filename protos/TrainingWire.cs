@@ -15,9 +15,6 @@ public static class TrainingWire
     /// <summary>Data sets are cut into messages of about this size, well below gRPC's customary 4 MB.</summary>
     public const int DataChunkBytes = 1 << 20;
 
-    /// <summary>The largest vector that a message can carry: Protocol Buffers end at 2 GiB.</summary>
-    public const int MaxVectorLength = (int.MaxValue - MessageOverhead) / sizeof(float);
-
     static TrainingWire()
     {
         if (!BitConverter.IsLittleEndian)

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using Distributed.Coordinator.Training;
 using Microsoft.AspNetCore.Connections;
@@ -16,13 +17,14 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
     private readonly WebApplication _app;
 
-    private CoordinatorServer(WebApplication app, int port)
+    private CoordinatorServer(WebApplication app, Uri localAddress)
     {
         _app = app;
-        Port = port;
+        LocalAddress = localAddress;
     }
 
-    public int Port { get; }
+    /// <summary>Where workers on this machine call.</summary>
+    public Uri LocalAddress { get; }
 
     public ILoggerFactory Logging => _app.Services.GetRequiredService<ILoggerFactory>();
 
@@ -73,7 +75,9 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         }
 
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        return new CoordinatorServer(app, new Uri(address).Port);
+        IPAddress host = listen.EndPoint.Address;
+        host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
+        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);
     }
 
     public async ValueTask DisposeAsync()

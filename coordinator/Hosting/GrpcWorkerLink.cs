@@ -38,6 +38,8 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     public void Welcome(RunDefinition run, long membershipVersion)
     {
         _run = run;
+        // A worker says nothing while it waits for the welcome: that is no silence.
+        Hear();
         Send(new CoordinatorMessage { Welcome = run.CreateWelcome(Member.Id, membershipVersion) });
     }
 

@@ -62,7 +62,7 @@ internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
     private static Markup Render(RunSnapshot now, TimeSpan elapsed, int width)
     {
         double share = now.StepsPerEpoch > 0 ? (double)now.Step / now.StepsPerEpoch : 0;
-        string eta = now.Step > 0 ? (elapsed * ((1 - share) / share)).ToString(@"m\:ss", CultureInfo.InvariantCulture) : "-:--";
+        string eta = now.Step > 0 ? Minutes(elapsed * ((1 - share) / share)) : "-:--";
         string text = string.Create(
             CultureInfo.InvariantCulture,
             $" ETA {eta} - {now.ImagesPerSecond:N0} images/s - accuracy: {now.Accuracy:0.0000} - loss: {now.Loss:0.0000}");
@@ -72,4 +72,6 @@ internal sealed class EpochBar(IAnsiConsole console) : IRunObserver, IDisposable
         int filled = (int)(share * room);
         return new Markup($"{count}[green]{new string('━', filled)}[/][grey]{new string('━', room - filled)}[/]{text}").Overflow(Overflow.Crop);
     }
+
+    private static string Minutes(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{(int)time.TotalMinutes}:{time.Seconds:00}");
 }

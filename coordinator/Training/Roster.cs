@@ -43,9 +43,8 @@ internal sealed class Roster(RunDefinition run, ILogger log)
             return false;
         Log.Lost(log, NameOf(worker), reason);
         link.Close(reason);
-        ImmutableArray<int> before = Membership.Leases;
-        Membership = Membership.Leave(worker).Rebalance();
-        CountMoves(before);
+        Membership = Membership.Leave(worker);
+        Rebalance();
         return true;
     }
 

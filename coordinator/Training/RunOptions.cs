@@ -44,9 +44,7 @@ internal sealed record RunOptions
     /// <summary>A worker silent for this long is taken for dead.</summary>
     public TimeSpan HeartbeatTimeout { get; init; } = TimeSpan.FromSeconds(3);
 
-    /// <summary>How long to wait for local workers to join, and to go when they are let go.</summary>
-    public TimeSpan LocalStartTimeout { get; init; } = TimeSpan.FromSeconds(60);
-
+    /// <summary>How long local workers may take to go when they are let go.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>

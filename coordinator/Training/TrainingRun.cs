@@ -3,6 +3,7 @@ using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
 using Distributed.Data;
+using Distributed.Engine;
 using Distributed.Models;
 using Distributed.Protos;
 
@@ -45,7 +46,10 @@ internal static class TrainingRun
         RunOptions options, ModelDefinition model, Func<CancellationToken, Task<LocatedDataset>> loadDataset, CancellationToken cancellation)
     {
         Dataset dataset = (await loadDataset(cancellation).ConfigureAwait(false)).Dataset;
-        return new RunDefinition(options, dataset, ModelResolver.Resolve(model, dataset.Shape, dataset.Classes));
+        RunDefinition run = new(options, dataset, ModelResolver.Resolve(model, dataset.Shape, dataset.Classes));
+        // What only the compiler can see (nothing to train, too much for one pass) is to be said here, not by each worker.
+        Network.Compile(run.Model, run.Plan.Microbatch, InstructionSets.Best).Dispose();
+        return run;
     }
 
     /// <summary>The initial weights, for which nobody needs to compute.</summary>
@@ -61,7 +65,7 @@ internal static class TrainingRun
     {
         RunInbox inbox = new();
         await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
-        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, new Uri($"http://127.0.0.1:{server.Port}"), inbox) : null;
+        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
         try
         {
             RunDefinition run = await loading.ConfigureAwait(false);

@@ -107,10 +107,12 @@ internal sealed partial class ProgramRun : IAsyncDisposable
     {
         HashSet<int> watched = [.. ids];
         Stopwatch elapsed = Stopwatch.StartNew();
+        // Strangers' ends raise no event: look often.
+        using PeriodicTimer looks = new(TimeSpan.FromMilliseconds(20));
         while (Processes.Where(static stat => stat.State != 'Z').Any(stat => watched.Contains(stat.Id)))
         {
             Assert.True(elapsed.Elapsed < TimeSpan.FromSeconds(30), "processes are left over");
-            await Task.Yield();
+            await looks.WaitForNextTickAsync(TestContext.Current.CancellationToken);
         }
     }
 

@@ -22,8 +22,6 @@ internal sealed class TestStore
         _blocks[block] = (images.ToArray(), labels.ToArray());
     }
 
-    public bool Contains(int block) => (uint)block < (uint)_blocks.Length && _blocks[block] is not null;
-
     public (byte[] Images, byte[] Labels) Get(int block) =>
         _blocks[block] ?? throw new InvalidOperationException($"block {block} of the test set is not here");
 }

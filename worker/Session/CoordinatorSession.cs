@@ -37,7 +37,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
         RunContext run;
         try
         {
-            run = RunContext.Create(welcome, options.Threads);
+            run = await PrepareAsync(call, welcome, cancellation).ConfigureAwait(false);
         }
         catch (ConfigurationException exception)
         {
@@ -54,6 +54,17 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox);
             return await ServeAsync(call, run, orders, outbox, session).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>Compiles the network, which may take seconds for a large one, and says meanwhile that this worker is alive.</summary>
+    private async Task<RunContext> PrepareAsync(
+        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, Welcome welcome, CancellationToken cancellation)
+    {
+        Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads), cancellation);
+        TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
+        while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
+            await call.RequestStream.WriteAsync(new WorkerMessage { Heartbeat = new Heartbeat() }, cancellation).ConfigureAwait(false);
+        return await creating.ConfigureAwait(false);
     }
 
     private async Task<Welcome> ShakeHandsAsync(AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, CancellationToken cancellation)
