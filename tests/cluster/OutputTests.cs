@@ -46,7 +46,7 @@ public sealed partial class OutputTests
         foreach (string name in new[] { "test_loss", "test_accuracy", "weights_sha256" })
             Assert.Equal(epochs[^1].GetProperty(name).ToString(), json.GetProperty(name).ToString());
         Assert.Equal(2, json.GetProperty("workers").GetInt32());
-        Assert.True(json.GetProperty("leases_moved").GetInt32() >= 0);
+        Assert.Equal(JsonValueKind.Number, json.GetProperty("leases_moved").ValueKind);
         Assert.True(json.GetProperty("seconds").GetDouble() > 0);
         Assert.Equal(JsonValueKind.Object, json.GetProperty("phases").ValueKind);
 
