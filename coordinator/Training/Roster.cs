@@ -5,7 +5,7 @@ using Distributed.Coordinator.Members;
 namespace Distributed.Coordinator.Training;
 
 /// <summary>The current membership and the links to its members. Used by the step loop alone.</summary>
-internal sealed class Roster(RunDefinition run, ILogger log)
+internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 {
     private readonly Dictionary<int, IWorkerLink> _links = [];
     private bool _hasDealt;
@@ -34,6 +34,7 @@ internal sealed class Roster(RunDefinition run, ILogger log)
         link.Welcome(run, Membership.Version);
         Member member = Membership.Members[^1];
         Log.Joined(log, member.Name, member.Id, member.Threads, member.InstructionSet);
+        journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}");
     }
 
     /// <summary>Takes a worker out and deals its shards to the others; false if it was out already.</summary>
@@ -42,6 +43,7 @@ internal sealed class Roster(RunDefinition run, ILogger log)
         if (!_links.Remove(worker, out IWorkerLink? link))
             return false;
         Log.Lost(log, NameOf(worker), reason);
+        journal.Record(JournalKind.Evicted, NameOf(worker), reason);
         link.Close(reason);
         Membership = Membership.Leave(worker);
         Rebalance();

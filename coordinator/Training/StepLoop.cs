@@ -22,6 +22,7 @@ internal sealed class StepLoop
     private readonly RunDefinition _run;
     private readonly RunInbox _inbox;
     private readonly IRunObserver _observer;
+    private readonly RunJournal _journal;
     private readonly ILogger _log;
     private readonly Roster _roster;
     private readonly StepLedger _steps;
@@ -43,14 +44,15 @@ internal sealed class StepLoop
     private string _lastLoss = "none ever joined";
     private long _lastLook = Stopwatch.GetTimestamp();
 
-    public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, ILogger log)
+    public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, RunJournal journal, ILogger log)
     {
         _run = run;
         _inbox = inbox;
         _observer = observer;
+        _journal = journal;
         _log = log;
         _localWorkers = run.Options.Workers;
-        _roster = new Roster(run, log);
+        _roster = new Roster(run, journal, log);
         _detector = new FailureDetector(run.Options.HeartbeatInterval, run.Options.HeartbeatTimeout);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
@@ -250,6 +252,7 @@ internal sealed class StepLoop
         if (FindFault(partial) is { } fault)
         {
             Log.RefusedPartial(_log, _roster.NameOf(partial.Worker), fault);
+            _journal.Record(JournalKind.RefusedPartial, _roster.NameOf(partial.Worker), fault);
             _steps.Reopen(partial.Node);
             Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
             return;

@@ -64,6 +64,7 @@ internal static class TrainingRun
         RunOptions options, Task<RunDefinition> loading, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
     {
         RunInbox inbox = new();
+        RunJournal journal = new(TimeProvider.System);
         await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
         try
@@ -71,7 +72,7 @@ internal static class TrainingRun
             RunDefinition run = await loading.ConfigureAwait(false);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {options.ListenAddress().Text}");
-            StepLoop loop = new(run, inbox, observer, server.Logging.CreateLogger("coordinator"));
+            StepLoop loop = new(run, inbox, observer, journal, server.Logging.CreateLogger("coordinator"));
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false));
         }
         catch (Exception exception)

@@ -171,7 +171,7 @@ public sealed class StepLoopTests : IDisposable
         foreach (FakeWorker fake in fakes)
             _inbox.Post(new WorkerJoined(fake));
         _observer.Ended.Clear();
-        RunResult result = await new StepLoop(run, _inbox, _observer, NullLogger.Instance).RunAsync(TestContext.Current.CancellationToken);
+        RunResult result = await new StepLoop(run, _inbox, _observer, new RunJournal(TimeProvider.System), NullLogger.Instance).RunAsync(TestContext.Current.CancellationToken);
         while (_inbox.TryTake(out _))
         {
         }
