@@ -12,6 +12,9 @@ namespace Distributed.Coordinator.Hosting;
 /// <summary>The gRPC port.</summary>
 internal sealed class CoordinatorServer : IAsyncDisposable
 {
+    /// <summary>Under which the run itself logs.</summary>
+    public const string LogCategory = "coordinator";
+
     // Streams of workers that do not hang up by themselves are cut after this.
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
@@ -31,7 +34,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     /// <summary>Opens the port. Workers may call from now on; they are welcomed once the step loop runs.</summary>
     /// <param name="maxMessageBytes">The largest message that a worker may send.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<CoordinatorServer> StartAsync(RunOptions options, RunInbox inbox, int maxMessageBytes, CancellationToken cancellation)
+    public static async Task<CoordinatorServer> StartAsync(
+        RunOptions options, RunInbox inbox, RunJournal journal, int maxMessageBytes, CancellationToken cancellation)
     {
         ListenAddress listen = options.ListenAddress();
 
@@ -50,6 +54,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
                 console.ColorBehavior = LoggerColorBehavior.Disabled;
             })
             .SetMinimumLevel(LogLevel.Warning)
+            .AddFilter(LogCategory, LogLevel.Information)
             // A worker that breaks off in mid-call is an event of ours, not an error of the framework.
             .AddFilter("Grpc", LogLevel.Critical)
             .AddFilter("Microsoft.AspNetCore", LogLevel.Critical)
@@ -58,6 +63,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(inbox);
+        builder.Services.AddSingleton(journal);
+        builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton<TrainingService>();
         builder.Services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = maxMessageBytes);

@@ -65,14 +65,15 @@ internal static class TrainingRun
     {
         RunInbox inbox = new();
         RunJournal journal = new(TimeProvider.System);
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
         try
         {
             RunDefinition run = await loading.ConfigureAwait(false);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {options.ListenAddress().Text}");
-            StepLoop loop = new(run, inbox, observer, journal, server.Logging.CreateLogger("coordinator"));
+            using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
+            StepLoop loop = new(run, inbox, observer, journal, server.Logging.CreateLogger(CoordinatorServer.LogCategory), TimeProvider.System, workers, ledger);
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false));
         }
         catch (Exception exception)
