@@ -99,6 +99,9 @@ internal sealed partial class ProgramRun : IAsyncDisposable
     /// <summary>Kills a process that a run has started.</summary>
     public static void Kill(int process) => Assert.Equal(0, Kill(process, (int)PosixSignalNumber.Kill));
 
+    /// <summary>Sends a signal to a process that a run has started.</summary>
+    public static void Signal(int process, PosixSignalNumber signal) => Assert.Equal(0, Kill(process, (int)signal));
+
     /// <summary>Processes whose parent this one is, by id.</summary>
     public IReadOnlyList<int> Children() => Processes.Where(stat => stat.Parent == _process.Id).Select(static stat => stat.Id).ToList();
 
@@ -185,4 +188,5 @@ internal enum PosixSignalNumber
     Interrupt = 2,
     Kill = 9,
     Terminate = 15,
+    Stop = 19,
 }
