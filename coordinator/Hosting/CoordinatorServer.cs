@@ -20,14 +20,18 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
     private readonly WebApplication _app;
 
-    private CoordinatorServer(WebApplication app, Uri localAddress)
+    private CoordinatorServer(WebApplication app, Uri localAddress, string listensAt)
     {
         _app = app;
         LocalAddress = localAddress;
+        ListensAt = listensAt;
     }
 
     /// <summary>Where workers on this machine call.</summary>
     public Uri LocalAddress { get; }
+
+    /// <summary>HOST:PORT as it was asked for, with the port that the system chose if that was left to it.</summary>
+    public string ListensAt { get; }
 
     public ILoggerFactory Logging => _app.Services.GetRequiredService<ILoggerFactory>();
 
@@ -54,7 +58,6 @@ internal sealed class CoordinatorServer : IAsyncDisposable
                 console.ColorBehavior = LoggerColorBehavior.Disabled;
             })
             .SetMinimumLevel(LogLevel.Warning)
-            .AddFilter(LogCategory, LogLevel.Information)
             // A worker that breaks off in mid-call is an event of ours, not an error of the framework.
             .AddFilter("Grpc", LogLevel.Critical)
             .AddFilter("Microsoft.AspNetCore", LogLevel.Critical)
@@ -84,7 +87,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         IPAddress host = listen.EndPoint.Address;
         host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
-        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);
+        int port = new Uri(address).Port;
+        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), port).Uri, $"{listen.Text[..listen.Text.LastIndexOf(':')]}:{port}");
     }
 
     public async ValueTask DisposeAsync()

@@ -22,8 +22,8 @@ internal sealed record RunFile(
         RunConfiguration.Create(run),
         [.. result.Epochs.Select(static epoch => new EpochEntry(
             epoch.Epoch, epoch.Seconds, epoch.ImagesPerSecond, epoch.Loss, epoch.Accuracy, epoch.TestLoss, epoch.TestAccuracy, epoch.WeightsSha256))],
-        result.Test?.Loss,
-        result.Test?.Accuracy,
+        result.LastEpoch?.TestLoss,
+        result.LastEpoch?.TestAccuracy,
         result.WeightsSha256,
         elapsed.TotalSeconds,
         result.Workers,

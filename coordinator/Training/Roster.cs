@@ -53,8 +53,8 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         Membership = Membership.Join(peer.Link.Member);
         MostMembers = Math.Max(MostMembers, Count);
         Member member = Membership.Members[^1];
-        // That a run's first workers come is no news.
-        Log.Joined(log, _hasDealt ? LogLevel.Information : LogLevel.Debug, member.Name, member.Id, member.Threads, member.InstructionSet);
+        // That a run's first workers come is no news; that one comes later may be the end of a trouble.
+        Log.Joined(log, _hasDealt ? LogLevel.Warning : LogLevel.Information, member.Name, member.Id, member.Threads, member.InstructionSet);
         journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}");
         return true;
     }

@@ -45,6 +45,15 @@ internal sealed record RunOptions
     /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
     public string? OutputDirectory { get; init; }
 
+    /// <summary>Where checkpoints go; null: none are written.</summary>
+    public string? CheckpointDirectory { get; init; }
+
+    /// <summary>Steps from checkpoint to checkpoint, beside those at the ends of epochs; 0: only those.</summary>
+    public int CheckpointEvery { get; init; } = 200;
+
+    /// <summary>Goes on from the newest checkpoint, if there is one.</summary>
+    public bool Resume { get; init; }
+
     /// <summary>How often each side says that it is alive.</summary>
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 
@@ -56,6 +65,15 @@ internal sealed record RunOptions
 
     /// <summary>How long local workers may take to go when they are let go.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long a step under way may take to its end when the run is told to stop; then it is given up.</summary>
+    public TimeSpan StopGrace { get; init; } = TimeSpan.FromSeconds(1.5);
+
+    /// <summary>How long the disk may take over the last checkpoint of a run that is told to stop.</summary>
+    public TimeSpan StopDiskPatience { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>How long it may at the end of a run that is done.</summary>
+    public TimeSpan EndDiskPatience { get; init; } = TimeSpan.FromMinutes(1);
 
     /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>
     public int TestBlockSamples { get; init; } = 200;
@@ -97,6 +115,11 @@ internal sealed record RunOptions
                 $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
         }
 
+        Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");
+        if (Resume && CheckpointDirectory is null)
+            throw new ConfigurationException("--resume needs --checkpoint-dir, where the checkpoints are");
+        if (CheckpointDirectory is not null && string.IsNullOrWhiteSpace(CheckpointDirectory))
+            throw new ConfigurationException("--checkpoint-dir must be a directory, not an empty name");
         if (BatchSize % Shards != 0)
             throw new ConfigurationException($"--batch-size {BatchSize} cannot be divided into --shards {Shards} microbatches of the same size");
         if (IsSingleMachine && MinWorkers > Workers)

@@ -20,7 +20,7 @@ internal sealed record EpochReport(
     string WeightsSha256);
 
 /// <summary>Where the time of a run went, in seconds, as the coordinator sees it; the phases follow one another.</summary>
-internal sealed class Phases
+internal sealed record Phases
 {
     /// <summary>Workers computing, their mean.</summary>
     public double Compute { get; set; }
@@ -39,6 +39,7 @@ internal sealed class Phases
 }
 
 /// <summary>What a run came to.</summary>
+/// <param name="Test">Null where this sitting had nothing to score.</param>
 internal sealed record RunResult(
     IReadOnlyList<EpochReport> Epochs,
     EvaluationResult? Test,
@@ -47,7 +48,10 @@ internal sealed record RunResult(
     int Workers,
     int LeasesMoved,
     int StaleAnswers,
-    Phases Phases);
+    Phases Phases)
+{
+    public EpochReport? LastEpoch => Epochs is [.., EpochReport last] ? last : null;
+}
 
 /// <summary>Hears how a run goes. Called by the step loop, which waits for it.</summary>
 internal interface IRunObserver

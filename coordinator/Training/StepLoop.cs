@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Members;
@@ -39,12 +40,16 @@ internal sealed class StepLoop
     private readonly VectorBuffer _weights;
     private readonly PartialReview _review;
     private readonly StepClock _clock;
+    private readonly Phases _phases;
+    private readonly CheckpointWriter? _checkpoints;
+    private readonly double _earlierSeconds;
     private readonly long _start;
-    private readonly Phases _phases = new();
     private readonly RunProgress _progress = new();
     private State _state = State.Gathering;
     private int _epoch;
     private int _step;
+    private EpochSums _sums;
+    private ImmutableList<EpochReport> _reports;
     private Partial? _sum;
     private int _staleAnswers;
     private string _lastLoss = "none ever joined";
@@ -52,6 +57,8 @@ internal sealed class StepLoop
 
     /// <param name="localWorkers">Runs the workers of the single-machine mode; null: all come from elsewhere.</param>
     /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
+    /// <param name="checkpoints">Null: none are written.</param>
+    /// <param name="start">Where to go on; null: at the beginning.</param>
     public StepLoop(
         RunDefinition run,
         RunInbox inbox,
@@ -60,7 +67,9 @@ internal sealed class StepLoop
         ILogger log,
         TimeProvider time,
         ILocalWorkers? localWorkers,
-        LedgerFile? ledger)
+        LedgerFile? ledger,
+        CheckpointWriter? checkpoints = null,
+        Checkpoint? start = null)
     {
         _run = run;
         _inbox = inbox;
@@ -82,6 +91,12 @@ internal sealed class StepLoop
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
+        start?.Restore(run.Model, _weights, _optimizer);
+        RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
+        _checkpoints = checkpoints;
+        (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
+        // What --max-steps had ended within an epoch is reported anew when the epoch goes on.
+        _reports = [.. position.Reports.Take(position.Epoch)];
     }
 
     private enum State
@@ -102,79 +117,108 @@ internal sealed class StepLoop
         Ended,
     }
 
+    /// <summary>How far the run has come; the weights are never ahead of it.</summary>
+    private RunPosition Position => new(
+        _epoch, _sums, _run.Plan.StepsPerEpoch, _reports, _phases with { }, _earlierSeconds + Now.TotalSeconds);
+
     /// <summary>Trains to the end and lets the workers go.</summary>
+    /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
     /// <exception cref="RunFailedException">The run cannot go on.</exception>
-    public async Task<RunResult> RunAsync(CancellationToken cancellation)
+    /// <exception cref="OperationCanceledException">It was told to stop.</exception>
+    public async Task<RunResult> RunAsync(CancellationToken stop)
     {
-        List<EpochReport> epochs = [];
         EvaluationResult? test = null;
+        TimeSpan patience = _run.Options.StopDiskPatience;
+        using CancellationTokenSource abandon = new();
+        using CancellationTokenRegistration stopping = stop.Register(() =>
+        {
+            _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
+            abandon.CancelAfter(_run.Options.StopGrace);
+        });
         using ITimer heartbeats = _time.CreateTimer(
             static inbox => ((RunInbox)inbox!).Post(new HeartbeatDue()), _inbox, _run.Options.HeartbeatInterval, _run.Options.HeartbeatInterval);
         try
         {
             while (!HasQuorum())
-                Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
-            for (_epoch = 0; _epoch < _run.Options.Epochs && _run.StepsOfEpoch(_epoch) > 0; _epoch++)
+                Handle(await _inbox.TakeAsync(stop).ConfigureAwait(false));
+            while (!Position.IsEndOf(_run.Options))
             {
-                (EpochReport report, test) = await RunEpochAsync(cancellation).ConfigureAwait(false);
-                epochs.Add(report);
+                (EpochReport report, test) = await RunEpochAsync(stop, abandon.Token).ConfigureAwait(false);
+                _reports = _reports.Add(report);
+                if (report.Steps == report.StepsPerEpoch)
+                    (_epoch, _sums) = (_epoch + 1, default);
                 _observer.EpochEnded(report);
+                SaveIfDue(RunMoment.EpochEnded);
             }
+
+            patience = _run.Options.EndDiskPatience;
         }
         finally
         {
             _state = State.Ended;
+            string farewell = stop.IsCancellationRequested ? "the coordinator was told to stop" : "the run has ended";
             foreach (IWorkerLink link in _roster.Links)
-                link.Drain("the run has ended");
+                link.Drain(farewell);
+
             while (_inbox.TryTake(out RunEvent? late))
-                (late as WorkerCalled)?.Link.Drain("the run has ended");
+                (late as WorkerCalled)?.Link.Drain(farewell);
+            if (_checkpoints is not null)
+                await _checkpoints.FinishAsync(Position, _weights, _optimizer, patience).ConfigureAwait(false);
         }
 
         return new RunResult(
-            epochs, test, _weights.Values.ToArray(), WeightsHash.Sha256(_weights.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
+            _reports, test, _weights.Values.ToArray(), WeightsHash.Sha256(_weights.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
     }
 
-    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken cancellation)
+    /// <summary>An epoch, or what is left of it.</summary>
+    /// <param name="stop">Ends it after the step under way.</param>
+    /// <param name="abandon">Ends it at once.</param>
+    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken stop, CancellationToken abandon)
     {
         int steps = _run.StepsOfEpoch(_epoch);
-        double lossSum = 0;
-        int correct = 0;
-        long samples = 0;
-        long start = Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp() - (long)(_sums.Seconds * Stopwatch.Frequency);
         long lastSnapshot = start;
-        _progress.Latest = new RunSnapshot(_epoch + 1, 0, steps, 0, 0, 0);
+        _progress.Latest = new RunSnapshot(_epoch + 1, _sums.Steps, steps, 0, 0, 0);
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
-        for (_step = 0; _step < steps; _step++)
+        for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = await RunStepAsync(cancellation).ConfigureAwait(false);
-            lossSum += sum.LossSum;
-            correct += sum.Correct;
-            samples += sum.Samples;
+            Partial sum = await RunStepAsync(abandon).ConfigureAwait(false);
+            _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _pool.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
-                double rate = samples / Stopwatch.GetElapsedTime(start).TotalSeconds;
-                _progress.Latest = new RunSnapshot(_epoch + 1, _step + 1, steps, lossSum / samples, (double)correct / samples, rate);
+                _progress.Latest = new RunSnapshot(
+                    _epoch + 1, _step + 1, steps, _sums.LossSum / _sums.Samples, (double)_sums.Correct / _sums.Samples, _sums.Samples / _sums.Seconds);
             }
+
+            if (_step + 1 < steps)
+                SaveIfDue(RunMoment.StepEnded);
+            stop.ThrowIfCancellationRequested();
         }
 
-        double training = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        EvaluationResult test = await EvaluateAsync(cancellation).ConfigureAwait(false);
-        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        _phases.Evaluate += seconds - training;
+        long trained = Stopwatch.GetTimestamp();
+        EvaluationResult test = await EvaluateAsync(stop).ConfigureAwait(false);
+        double evaluation = Stopwatch.GetElapsedTime(trained).TotalSeconds;
+        _phases.Evaluate += evaluation;
         EpochReport report = new(
             _epoch + 1,
             steps,
             _run.Plan.StepsPerEpoch,
-            seconds,
-            samples / training,
-            lossSum / samples,
-            (double)correct / samples,
+            _sums.Seconds + evaluation,
+            _sums.Samples / _sums.Seconds,
+            _sums.LossSum / _sums.Samples,
+            (double)_sums.Correct / _sums.Samples,
             test.Loss,
             test.Accuracy,
             WeightsHash.Sha256(_weights.Values));
         return (report, test);
+    }
+
+    private void SaveIfDue(RunMoment moment)
+    {
+        if (_checkpoints?.IsDue(moment, ((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps) == true)
+            _checkpoints.Take(Position, _weights, _optimizer);
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>

@@ -94,10 +94,20 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return await found.Task;
     }
 
+    /// <summary>Where a coordinator that waits for workers from elsewhere says that it listens, as a URL.</summary>
+    public async Task<string> AddressAsync()
+    {
+        string line = await LineAsync(static line => line.StartsWith("waiting for ", StringComparison.Ordinal));
+        return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
+    }
+
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 
     /// <summary>Kills a process that a run has started.</summary>
     public static void Kill(int process) => Assert.Equal(0, Kill(process, (int)PosixSignalNumber.Kill));
+
+    /// <summary>Sends a signal to a process that a run has started.</summary>
+    public static void Signal(int process, PosixSignalNumber signal) => Assert.Equal(0, Kill(process, (int)signal));
 
     /// <summary>Processes whose parent this one is, by id.</summary>
     public IReadOnlyList<int> Children() => Processes.Where(stat => stat.Parent == _process.Id).Select(static stat => stat.Id).ToList();
@@ -185,4 +195,6 @@ internal enum PosixSignalNumber
     Interrupt = 2,
     Kill = 9,
     Terminate = 15,
+    Continue = 18,
+    Stop = 19,
 }

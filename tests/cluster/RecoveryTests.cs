@@ -98,20 +98,6 @@ public sealed class RecoveryTests
         await run.ExitAsync();
     }
 
-    [Fact]
-    public async Task Worker_OfAnotherProtocol_IsRefusedWithTheReason()
-    {
-        using TinyDataset data = new();
-        using TrainingRun files = new();
-        await using ProgramRun run = StartEndless(data, files, "--workers", "0", "--listen", "127.0.0.1:0");
-        await using RawWorker worker = new(await run.AddressAsync());
-        string refusal = await worker.SayHelloAsync(protocolVersion: 999);
-        Assert.Contains("version 999", refusal, StringComparison.Ordinal);
-        Assert.Contains("version 999", await run.LineAsync(static line => line.Contains("Refused worker", StringComparison.Ordinal)), StringComparison.Ordinal);
-        run.Signal(PosixSignalNumber.Kill);
-        await run.ExitAsync();
-    }
-
     private static ProgramRun StartEndless(TinyDataset data, TrainingRun files, params string[] options) => ProgramRun.Coordinator(
         ["train", "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--out", files.Out,
         "--threads", "1", "--batch-size", "16", "--epochs", "1000000", .. options]);
