@@ -101,6 +101,11 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
     }
 
+    public bool IsRunning => !_process.HasExited;
+
+    /// <summary>Sends a signal to a process that may have ended by itself meanwhile; whether it was still there.</summary>
+    public bool TrySignal(PosixSignalNumber signal) => IsRunning && Kill(_process.Id, (int)signal) == 0;
+
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 
     /// <summary>Kills a process that a run has started.</summary>
