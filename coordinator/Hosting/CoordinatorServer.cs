@@ -12,26 +12,34 @@ namespace Distributed.Coordinator.Hosting;
 /// <summary>The gRPC port.</summary>
 internal sealed class CoordinatorServer : IAsyncDisposable
 {
+    /// <summary>Under which the run itself logs.</summary>
+    public const string LogCategory = "coordinator";
+
     // Streams of workers that do not hang up by themselves are cut after this.
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
     private readonly WebApplication _app;
 
-    private CoordinatorServer(WebApplication app, Uri localAddress)
+    private CoordinatorServer(WebApplication app, Uri localAddress, string listensAt)
     {
         _app = app;
         LocalAddress = localAddress;
+        ListensAt = listensAt;
     }
 
     /// <summary>Where workers on this machine call.</summary>
     public Uri LocalAddress { get; }
+
+    /// <summary>HOST:PORT as it was asked for, with the port that the system chose if that was left to it.</summary>
+    public string ListensAt { get; }
 
     public ILoggerFactory Logging => _app.Services.GetRequiredService<ILoggerFactory>();
 
     /// <summary>Opens the port. Workers may call from now on; they are welcomed once the step loop runs.</summary>
     /// <param name="maxMessageBytes">The largest message that a worker may send.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<CoordinatorServer> StartAsync(RunOptions options, RunInbox inbox, int maxMessageBytes, CancellationToken cancellation)
+    public static async Task<CoordinatorServer> StartAsync(
+        RunOptions options, RunInbox inbox, RunJournal journal, int maxMessageBytes, CancellationToken cancellation)
     {
         ListenAddress listen = options.ListenAddress();
 
@@ -58,6 +66,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(inbox);
+        builder.Services.AddSingleton(journal);
+        builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton<TrainingService>();
         builder.Services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = maxMessageBytes);
@@ -77,7 +87,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         IPAddress host = listen.EndPoint.Address;
         host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
-        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);
+        int port = new Uri(address).Port;
+        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), port).Uri, $"{listen.Text[..listen.Text.LastIndexOf(':')]}:{port}");
     }
 
     public async ValueTask DisposeAsync()

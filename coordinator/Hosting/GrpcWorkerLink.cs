@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Threading.Channels;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
@@ -10,7 +9,7 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>The exchange with one worker over its gRPC stream.</summary>
-internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
+internal sealed class GrpcWorkerLink(Member member, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -24,11 +23,11 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
     private RunDefinition? _run;
-    private long _lastHeard = Stopwatch.GetTimestamp();
+    private long _lastHeard = time.GetTimestamp();
 
     public Member Member { get; } = member;
 
-    public TimeSpan Silence => Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard));
+    public TimeSpan Silence => time.GetElapsedTime(Volatile.Read(ref _lastHeard));
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -100,7 +99,7 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     }
 
     /// <summary>Notes that the worker is alive.</summary>
-    public void Hear() => Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+    public void Hear() => Volatile.Write(ref _lastHeard, time.GetTimestamp());
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
     public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)

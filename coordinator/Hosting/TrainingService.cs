@@ -7,7 +7,8 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
-internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+internal sealed class TrainingService(
+    RunInbox inbox, RunOptions options, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
     private static int s_lastId;
@@ -20,13 +21,14 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
         if (Refuse(hello) is { } refusal)
         {
             Log.Refused(log, hello.Name, context.Peer, refusal);
+            journal.Record(JournalKind.RefusedWorker, hello.Name, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
 
         Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member);
-        inbox.Post(new WorkerJoined(link));
+        using GrpcWorkerLink link = new(member, time);
+        inbox.Post(new WorkerCalled(link));
         using CancellationTokenSource call = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
         Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, call.Token);
         string reason = "the connection broke";
@@ -90,6 +92,9 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
                     break;
                 case { BlockResult: { Id: { } id } result }:
                     inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory));
+                    break;
+                case { Ready: not null }:
+                    inbox.Post(new WorkerReady(worker));
                     break;
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";

@@ -27,6 +27,9 @@ public sealed class UsageTests
         { "relue", ["summary", "--model", "{relue}"] },
         { "kernel", ["train", "--model", "{huge-kernel}", "--dataset", "{data}"] },
         { "units", ["train", "--model", "{wrong-classes}", "--dataset", "{data}"] },
+        { "--checkpoint-dir", ["train", "--resume"] },
+        { "--checkpoint-every", ["train", "--checkpoint-every", "-1"] },
+        { "--checkpoint-dir", ["train", "--checkpoint-dir", "/proc/no/such", "--dataset", "{data}"] },
         { "--out", ["train", "--out", "/proc/no/such", "--dataset", "{data}"] },
     };
 
