@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -14,6 +15,13 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 {
     // Streams of workers that do not hang up by themselves are cut after this.
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
+
+    // Until a call is under way, and when none is any more.
+    private static readonly TimeSpan IdleTimeout = TimeSpan.FromSeconds(10);
+
+    // A worker has one call at a time; another while the last one ends.
+    private const int StreamsPerConnection = 4;
+    private const int LeastConnections = 256;
 
     private readonly WebApplication _app;
 
@@ -31,7 +39,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     /// <summary>Opens the port. Workers may call from now on; they are welcomed once the step loop runs.</summary>
     /// <param name="maxMessageBytes">The largest message that a worker may send.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<CoordinatorServer> StartAsync(RunOptions options, RunInbox inbox, int maxMessageBytes, CancellationToken cancellation)
+    public static async Task<CoordinatorServer> StartAsync(RunOptions options, Admission admission, RunInbox inbox, int maxMessageBytes, CancellationToken cancellation)
     {
         ListenAddress listen = options.ListenAddress();
 
@@ -41,7 +49,18 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MinRequestBodyDataRate = null;
-            kestrel.Listen(listen.EndPoint, static endpoint => endpoint.Protocols = HttpProtocols.Http2);
+            kestrel.Limits.MaxConcurrentConnections = Math.Max(LeastConnections, 2 * Math.Max(options.Workers, options.MinWorkers));
+            kestrel.Limits.KeepAliveTimeout = IdleTimeout;
+            kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
+            kestrel.Limits.Http2.MaxStreamsPerConnection = StreamsPerConnection;
+            kestrel.Listen(listen.EndPoint, endpoint =>
+            {
+                endpoint.Protocols = HttpProtocols.Http2;
+                admission.Tls?.Apply(endpoint, isForWorkers: true);
+            });
+            // Workers started here need no certificates: nobody else sees what they say.
+            if (options.IsSingleMachine && admission.Tls is not null)
+                kestrel.Listen(IPAddress.Loopback, 0, static endpoint => endpoint.Protocols = HttpProtocols.Http2);
         });
         builder.Logging
             .AddSimpleConsole(static console =>
@@ -59,9 +78,20 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(inbox);
         builder.Services.AddSingleton(options);
+        builder.Services.AddSingleton(admission);
         builder.Services.AddSingleton<TrainingService>();
-        builder.Services.AddGrpc(grpc => grpc.MaxReceiveMessageSize = maxMessageBytes);
+        builder.Services.AddGrpc(grpc =>
+        {
+            grpc.MaxReceiveMessageSize = maxMessageBytes;
+            // Vectors do not compress, and what a few bytes may unpack to has no limit.
+            grpc.CompressionProviders.Clear();
+        });
         WebApplication app = builder.Build();
+        app.Use(static (call, next) =>
+        {
+            MessageLimit.Impose(call);
+            return next(call);
+        });
         app.UseRouting();
         app.MapGrpcService<TrainingService>();
         try
@@ -74,7 +104,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             throw new ConfigurationException($"{listen.Option} {listen.Text}: {Describe(exception)}", exception);
         }
 
-        string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
+        string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Last();
         IPAddress host = listen.EndPoint.Address;
         host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
         return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);

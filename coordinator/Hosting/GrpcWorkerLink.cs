@@ -10,7 +10,7 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>The exchange with one worker over its gRPC stream.</summary>
-internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit) : IWorkerLink, IDisposable
 {
     private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -38,6 +38,7 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     public void Welcome(RunDefinition run, long membershipVersion)
     {
         _run = run;
+        limit.Raise(run.MaxMessageBytes);
         // A worker says nothing while it waits for the welcome: that is no silence.
         Hear();
         Send(new CoordinatorMessage { Welcome = run.CreateWelcome(Member.Id, membershipVersion) });
@@ -120,7 +121,11 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     private async Task BeatAsync(PeriodicTimer timer, CancellationToken cancellation)
     {
         while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
-            Send(Heartbeat);
+        {
+            // A worker that does not read gets one heartbeat to come, not one an interval.
+            if (_outbox.Reader.Count == 0)
+                Send(Heartbeat);
+        }
     }
 
     private void Send(CoordinatorMessage message) => _outbox.Writer.TryWrite([message]);

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Training;
 
 namespace Distributed.Coordinator.Local;
@@ -25,12 +26,16 @@ internal sealed class LocalWorkers : IAsyncDisposable
 
     /// <summary>Starts N workers that call the coordinator at a loopback port.</summary>
     /// <exception cref="RunFailedException">The worker program is missing or cannot be started.</exception>
-    public static LocalWorkers Start(RunOptions options, Uri coordinator, RunInbox inbox)
+    public static LocalWorkers Start(RunOptions options, Uri coordinator, JoinToken token, RunInbox inbox)
     {
         LocalWorkers workers = new(inbox, options.DrainTimeout);
         for (int i = 1; i <= options.Workers; i++)
         {
             ProcessStartInfo start = FindProgram();
+            // Not on the command line, which everybody on the machine may read; and nothing meant for other workers.
+            foreach (string variable in start.Environment.Keys.Where(static name => name.StartsWith("WORKER__", StringComparison.Ordinal)).ToArray())
+                start.Environment.Remove(variable);
+            start.Environment[JoinToken.Variable] = token.Reveal();
             foreach (string argument in (ReadOnlySpan<string>)["--coordinator", coordinator.ToString(), "--threads", $"{options.LocalThreads}", "--name", $"worker-{i}", "--owned"])
                 start.ArgumentList.Add(argument);
             workers.Start($"worker-{i}", start);

@@ -19,6 +19,7 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
     public async Task RunAsync(CancellationToken cancellation)
     {
         using SocketsHttpHandler handler = new() { ConnectTimeout = TimeSpan.FromSeconds(5), UseProxy = false };
+        options.Tls.Apply(handler);
         using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
         {
             HttpHandler = handler,
@@ -45,6 +46,8 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
             }
             catch (Exception exception) when (exception is RpcException or OperationCanceledException or IOException && !cancellation.IsCancellationRequested)
             {
+                if (ClientTls.FindDistrust(exception) is { } distrust)
+                    throw new RunFailedException($"no safe connection to the coordinator at {options.Coordinator}: {distrust}", exception);
                 failure = exception is RpcException rpc ? rpc.Status.Detail : "no answer";
             }
 
