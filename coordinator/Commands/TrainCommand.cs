@@ -22,7 +22,12 @@ internal static class TrainCommand
         Option<int?> maxSteps = new("--max-steps") { Description = "end after so many steps; 0 writes the initial weights" };
         Option<int> workers = Number("--workers", "worker processes to start here; 0 waits for workers from elsewhere", defaults.Workers);
         Option<int?> threads = new("--threads") { Description = "compute threads of each worker started here (default: cores / workers)" };
-        Option<int> minWorkers = Number("--min-workers", "with --workers 0: train only while at least so many are there", defaults.MinWorkers);
+        Option<int> minWorkers = Number("--min-workers", "train only while at least so many workers are there", defaults.MinWorkers);
+        Option<double> workerTimeout = Seconds("--worker-timeout", "seconds to wait for workers while too few are there", defaults.WorkerTimeout);
+        Option<int> maxRestarts = Number("--max-restarts", "how often, in a run, a worker started here that has died is replaced", defaults.MaxRestarts);
+        Option<double> heartbeatInterval = Seconds("--heartbeat-interval", "seconds from one sign of life to the next", defaults.HeartbeatInterval);
+        Option<double> heartbeatTimeout = Seconds("--heartbeat-timeout", "seconds within which a silent worker is given up", defaults.HeartbeatTimeout);
+        Option<string?> ledger = new("--ledger") { Description = "file that gets a line for each step: who computed which shards", HelpName = "FILE" };
         Option<string?> listen = new("--listen") { Description = $"where workers call (default: a free loopback port; with --workers 0 {RunOptions.DefaultListen})", HelpName = "HOST:PORT" };
         Option<string?> output = new("--out") { Description = "folder for run.json and model.safetensors (default: runs/<time>)", HelpName = "DIR" };
         Option<string?> checkpoints = new("--checkpoint-dir") { Description = "folder for checkpoints (default: none are written)", HelpName = "DIR" };
@@ -35,7 +40,7 @@ internal static class TrainCommand
         Command command = new("train", "Train a model.") { workers, threads, epochs, batchSize, shards, model };
         data.AddTo(command);
         optimizer.AddTo(command);
-        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, listen, checkpoints, checkpointEvery, resume, output])
+        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
         security.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
@@ -53,6 +58,11 @@ internal static class TrainCommand
                 Workers = parsed.GetValue(workers),
                 Threads = parsed.GetValue(threads),
                 MinWorkers = parsed.GetValue(minWorkers),
+                WorkerTimeout = ReadSeconds(parsed, workerTimeout),
+                MaxRestarts = parsed.GetValue(maxRestarts),
+                HeartbeatInterval = ReadSeconds(parsed, heartbeatInterval),
+                HeartbeatTimeout = ReadSeconds(parsed, heartbeatTimeout),
+                Ledger = parsed.GetValue(ledger),
                 Listen = parsed.GetValue(listen),
                 CheckpointDirectory = parsed.GetValue(checkpoints),
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
@@ -80,4 +90,16 @@ internal static class TrainCommand
 
     private static Option<int> Number(string name, string description, int value) =>
         new(name) { Description = description, DefaultValueFactory = _ => value };
+
+    private static Option<double> Seconds(string name, string description, TimeSpan value) =>
+        new(name) { Description = description, DefaultValueFactory = _ => value.TotalSeconds, HelpName = "SECONDS" };
+
+    private static TimeSpan ReadSeconds(ParseResult parsed, Option<double> option)
+    {
+        double seconds = parsed.GetValue(option);
+        // What no TimeSpan can hold is out of every range.
+        return Math.Abs(seconds) < TimeSpan.MaxValue.TotalSeconds / 2
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new ConfigurationException($"{option.Name} cannot be {seconds} seconds");
+    }
 }

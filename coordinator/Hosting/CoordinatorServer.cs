@@ -13,6 +13,9 @@ namespace Distributed.Coordinator.Hosting;
 /// <summary>The gRPC port.</summary>
 internal sealed class CoordinatorServer : IAsyncDisposable
 {
+    /// <summary>Under which the run itself logs.</summary>
+    public const string LogCategory = "coordinator";
+
     // Streams of workers that do not hang up by themselves are cut after this.
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
@@ -25,21 +28,26 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
     private readonly WebApplication _app;
 
-    private CoordinatorServer(WebApplication app, Uri localAddress)
+    private CoordinatorServer(WebApplication app, Uri localAddress, string listensAt)
     {
         _app = app;
         LocalAddress = localAddress;
+        ListensAt = listensAt;
     }
 
     /// <summary>Where workers on this machine call.</summary>
     public Uri LocalAddress { get; }
+
+    /// <summary>HOST:PORT as it was asked for, with the port that the system chose if that was left to it.</summary>
+    public string ListensAt { get; }
 
     public ILoggerFactory Logging => _app.Services.GetRequiredService<ILoggerFactory>();
 
     /// <summary>Opens the port. Workers may call from now on; they are welcomed once the step loop runs.</summary>
     /// <param name="maxMessageBytes">The largest message that a worker may send.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<CoordinatorServer> StartAsync(RunOptions options, Admission admission, RunInbox inbox, int maxMessageBytes, CancellationToken cancellation)
+    public static async Task<CoordinatorServer> StartAsync(
+        RunOptions options, Admission admission, RunInbox inbox, RunJournal journal, int maxMessageBytes, CancellationToken cancellation)
     {
         ListenAddress listen = options.ListenAddress();
 
@@ -77,6 +85,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(inbox);
+        builder.Services.AddSingleton(journal);
+        builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(admission);
         builder.Services.AddSingleton<TrainingService>();
@@ -104,10 +114,12 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             throw new ConfigurationException($"{listen.Option} {listen.Text}: {Describe(exception)}", exception);
         }
 
-        string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Last();
+        // In the order of the calls above; the last is the local workers' own, where they have one.
+        int[] ports = [.. app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Select(static address => new Uri(address).Port)];
         IPAddress host = listen.EndPoint.Address;
         host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
-        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);
+        host = ports.Length > 1 ? IPAddress.Loopback : host;
+        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), ports[^1]).Uri, $"{listen.Text[..listen.Text.LastIndexOf(':')]}:{ports[0]}");
     }
 
     public async ValueTask DisposeAsync()

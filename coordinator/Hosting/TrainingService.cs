@@ -8,7 +8,8 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
-internal sealed class TrainingService(RunInbox inbox, RunOptions options, Admission admission, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+internal sealed class TrainingService(
+    RunInbox inbox, RunOptions options, Admission admission, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
@@ -27,13 +28,14 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, Admiss
         {
             string name = IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)";
             Log.Refused(log, name, context.Peer, refusal);
+            journal.Record(JournalKind.RefusedWorker, name, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
 
         Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member, MessageLimit.Of(call));
-        inbox.Post(new WorkerJoined(link));
+        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), time);
+        inbox.Post(new WorkerCalled(link));
         using CancellationTokenSource exchange = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
         Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, exchange.Token);
         string reason = "the connection broke";
@@ -106,6 +108,9 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, Admiss
                     break;
                 case { BlockResult: { Id: { } id } result }:
                     inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory) { Credit = credits });
+                    break;
+                case { Ready: not null }:
+                    inbox.Post(new WorkerReady(worker) { Credit = credits });
                     break;
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";

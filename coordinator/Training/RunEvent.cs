@@ -11,14 +11,19 @@ internal abstract record RunEvent
     public SemaphoreSlim? Credit { get; init; }
 }
 
-/// <summary>A worker has said hello.</summary>
-internal sealed record WorkerJoined(IWorkerLink Link) : RunEvent;
+/// <summary>A worker has said hello and waits for its welcome.</summary>
+internal sealed record WorkerCalled(IWorkerLink Link) : RunEvent;
+
+/// <summary>A welcomed worker has compiled the model: it is a member from now on.</summary>
+internal sealed record WorkerReady(int Worker) : RunEvent;
 
 /// <summary>A worker's stream has ended, whoever ended it.</summary>
 internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
 
 /// <summary>A local worker process has ended before it was told to.</summary>
-internal sealed record LocalWorkerExited(string Name, string Description, int StillRunning) : RunEvent;
+/// <param name="ExitCode">Null: it could not be started.</param>
+/// <param name="Description">What it did, for a sentence that begins with its name.</param>
+internal sealed record LocalWorkerExited(string Name, int? ExitCode, string Description) : RunEvent;
 
 /// <summary>Time to look who has been silent.</summary>
 internal sealed record HeartbeatDue : RunEvent;
@@ -44,9 +49,12 @@ internal readonly record struct OrderId(string RunId, long MembershipVersion, in
 /// <summary>Where everything that happens waits for the step loop, its only reader.</summary>
 internal sealed class RunInbox
 {
-    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>();
 
     private RunEvent? _inHand;
+
+    /// <summary>Events that wait.</summary>
+    public int Count => _events.Reader.Count;
 
     public void Post(RunEvent happened) => _events.Writer.TryWrite(happened);
 

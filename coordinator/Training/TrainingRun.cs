@@ -108,16 +108,17 @@ internal static class TrainingRun
     {
         RunInbox inbox = new();
         CheckpointWriter? writer = null;
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
             RunDefinition run = await loading.ConfigureAwait(false);
             if (workers is null)
-                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {options.ListenAddress().Text}");
-            ILogger log = server.Logging.CreateLogger("coordinator");
+                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
+            ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);
             writer = checkpoints is null ? null : new CheckpointWriter(checkpoints, run, start, journal, log);
-            StepLoop loop = new(run, inbox, observer, journal, log, writer, start);
+            using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
+            StepLoop loop = new(run, inbox, observer, journal, log, TimeProvider.System, workers, ledger, writer, start);
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false), writer?.Latest);
         }
         catch (Exception exception)

@@ -94,6 +94,13 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return await found.Task;
     }
 
+    /// <summary>Where a coordinator that waits for workers from elsewhere says that it listens, as a URL.</summary>
+    public async Task<string> AddressAsync()
+    {
+        string line = await LineAsync(static line => line.StartsWith("waiting for ", StringComparison.Ordinal));
+        return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
+    }
+
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 
     /// <summary>Kills a process that a run has started.</summary>
@@ -188,5 +195,6 @@ internal enum PosixSignalNumber
     Interrupt = 2,
     Kill = 9,
     Terminate = 15,
+    Continue = 18,
     Stop = 19,
 }

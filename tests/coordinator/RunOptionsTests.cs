@@ -17,6 +17,10 @@ public sealed class RunOptionsTests
         ["--shards"] = new() { Shards = 0 },
         ["--max-steps"] = new() { MaxSteps = -1 },
         ["--min-workers"] = new() { MinWorkers = 3 },
+        ["--max-restarts"] = new() { MaxRestarts = -1 },
+        ["--worker-timeout"] = new() { WorkerTimeout = TimeSpan.Zero },
+        ["--heartbeat-interval"] = new() { HeartbeatInterval = TimeSpan.Zero },
+        ["--heartbeat-timeout"] = new() { HeartbeatTimeout = TimeSpan.FromSeconds(1.4) },
         ["--listen"] = new() { Listen = "nowhere" },
         ["--learning-rate"] = new() { Optimizer = new RunOptions().Optimizer with { LearningRate = 0 } },
     };

@@ -88,7 +88,7 @@ internal static class JoinCommand
                 console.ColorBehavior = LoggerColorBehavior.Disabled;
             })
             .Services.Configure<ConsoleLoggerOptions>(static console => console.LogToStandardErrorThreshold = LogLevel.Trace));
-        await new WorkerHost(options, logging).RunAsync(cancellation).ConfigureAwait(false);
+        await new WorkerHost(options, TimeProvider.System, logging).RunAsync(cancellation).ConfigureAwait(false);
         return 0;
     }
 }

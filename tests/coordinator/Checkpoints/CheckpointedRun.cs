@@ -49,9 +49,9 @@ internal sealed class CheckpointedRun : IDisposable
         using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         arrange?.Invoke(workers, stop);
         foreach (FakeWorker worker in workers)
-            inbox.Post(new WorkerJoined(worker));
+            inbox.Post(new WorkerCalled(worker));
         CheckpointWriter? writer = folder is null ? null : new CheckpointWriter(folder, run, start, Journal, NullLogger.Instance);
-        StepLoop loop = new(run, inbox, new SilentObserver(), Journal, NullLogger.Instance, writer, start);
+        StepLoop loop = new(run, inbox, new SilentObserver(), Journal, NullLogger.Instance, TimeProvider.System, null, null, writer, start);
         try
         {
             return await loop.RunAsync(stop.Token);

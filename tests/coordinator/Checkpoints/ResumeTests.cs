@@ -91,8 +91,11 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public async Task Run_ThatFails_KeepsTheStepsThatAreDone()
     {
-        await Assert.ThrowsAsync<RunFailedException>(() => _runs.RunAsync(_runs.Options with { CheckpointEvery = 0 }, static (workers, _) => workers[0].OnAnswer = static answer =>
-            [answer.Order is { Step: 3 } ? answer with { LossSum = double.NaN } : answer]));
+        await Assert.ThrowsAsync<RunFailedException>(() => _runs.RunAsync(_runs.Options with { CheckpointEvery = 0 }, static (workers, _) =>
+        {
+            foreach (FakeWorker worker in workers)
+                worker.OnAnswer = static answer => [answer.Order is { Step: 3 } ? answer with { LossSum = double.NaN } : answer];
+        }));
         Assert.Equal((1, 3), (_runs.Latest!.Epoch, _runs.Latest.Step));
     }
 
