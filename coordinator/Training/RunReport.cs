@@ -3,6 +3,7 @@ namespace Distributed.Coordinator.Training;
 /// <summary>What an epoch came to.</summary>
 /// <param name="Epoch">From 1.</param>
 /// <param name="Steps">Steps made in it; fewer than <paramref name="StepsPerEpoch"/> where --max-steps ended the run.</param>
+/// <param name="Samples">Samples trained on in it, each counted once.</param>
 /// <param name="Seconds">Training and evaluation.</param>
 /// <param name="ImagesPerSecond">Of training alone.</param>
 /// <param name="Loss">Mean cross-entropy over the epoch's samples as they were trained on, in nats.</param>
@@ -11,6 +12,7 @@ internal sealed record EpochReport(
     int Epoch,
     int Steps,
     int StepsPerEpoch,
+    long Samples,
     double Seconds,
     double ImagesPerSecond,
     double Loss,

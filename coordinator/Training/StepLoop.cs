@@ -205,6 +205,7 @@ internal sealed class StepLoop
             _epoch + 1,
             steps,
             _run.Plan.StepsPerEpoch,
+            _sums.Samples,
             _sums.Seconds + evaluation,
             _sums.Samples / _sums.Seconds,
             _sums.LossSum / _sums.Samples,

@@ -21,6 +21,9 @@ internal sealed class TrainingRun : IDisposable
 
     public string Weights => Path.Combine(Out, "model.safetensors");
 
+    /// <summary>For <c>--ledger</c>.</summary>
+    public string Ledger => Path.Combine(Directory, "ledger");
+
     public string Checkpoints => Path.Combine(Directory, "checkpoints");
 
     /// <summary>The checkpoints that are there, oldest first.</summary>

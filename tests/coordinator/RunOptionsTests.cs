@@ -55,5 +55,5 @@ public sealed class RunOptionsTests
     [InlineData(0.6, 938, "938/938 - 1s - 640us/step - accuracy: 0.9440 - loss: 0.1766 - val_accuracy: 0.9712 - val_loss: 0.0912")]
     [InlineData(20, 10, "10/938 - 20s - 2s/step - accuracy: 0.9440 - loss: 0.1766 - val_accuracy: 0.9712 - val_loss: 0.0912")]
     public void EpochLine_ForAnEpoch_IsKeras(double seconds, int steps, string expected) =>
-        Assert.Equal(expected, KerasLine.Format(new EpochReport(1, steps, 938, seconds, 0, 0.17661, 0.94401, 0.09121, 0.9712, "")));
+        Assert.Equal(expected, KerasLine.Format(new EpochReport(1, steps, 938, 60_000, seconds, 0, 0.17661, 0.94401, 0.09121, 0.9712, "")));
 }
