@@ -1,44 +1,33 @@
-using System.Security.Cryptography;
-
 namespace Distributed.Exchange;
 
-/// <summary>
-/// The segment that a coordinator shows to all its workers: a secret by which a worker proves that it sees the same
-/// memory, and the bell on which the coordinator waits.
-/// </summary>
-public sealed unsafe class SharedLobby : IDisposable
+/// <summary>The segment that a coordinator shows to all its workers: the bell on which it waits.</summary>
+public sealed class SharedLobby : IDisposable
 {
-    /// <summary>Bytes of the secret.</summary>
-    public const int ProofBytes = 32;
-
-    private const int BellOffset = 64;
-
     private readonly SharedSegment _segment;
 
     private SharedLobby(SharedSegment segment)
     {
         _segment = segment;
-        Bell = new SharedBell(segment, BellOffset);
+        Bell = new SharedBell(segment, 0);
     }
 
-    public string Path => _segment.Path;
+    public string Name => _segment.Name;
 
     /// <summary>The coordinator's: rung by workers that have something for it.</summary>
     public SharedBell Bell { get; }
 
-    /// <summary>The secret.</summary>
-    public byte[] Proof => new ReadOnlySpan<byte>(_segment.At(0, ProofBytes), ProofBytes).ToArray();
-
     /// <inheritdoc cref="SharedSegment.Create" path="/exception"/>
-    public static SharedLobby Create(string folder)
-    {
-        SharedSegment segment = SharedSegment.Create(folder, BellOffset + SharedBell.Size);
-        RandomNumberGenerator.Fill(new Span<byte>(segment.At(0, ProofBytes), ProofBytes));
-        return new SharedLobby(segment);
-    }
+    public static SharedLobby Create(string folder) => new(SharedSegment.Create(folder, SharedBell.Size));
 
     /// <inheritdoc cref="SharedSegment.Open" path="/exception"/>
-    public static SharedLobby Open(string path) => new(SharedSegment.Open(path));
+    public static SharedLobby Open(string folder, string name)
+    {
+        SharedSegment segment = SharedSegment.Open(folder, name);
+        if (segment.Size == SharedBell.Size)
+            return new SharedLobby(segment);
+        segment.Dispose();
+        throw new IOException($"{name} is no lobby");
+    }
 
     public void Dispose() => _segment.Dispose();
 }

@@ -31,7 +31,7 @@ public sealed unsafe class SharedMailbox : IDisposable
         ToCoordinator = new SharedRing(segment, SharedBell.Size + SharedRing.SizeOf(RingBytes), RingBytes);
     }
 
-    public string Path => _segment.Path;
+    public string Name => _segment.Name;
 
     /// <summary>How many gradients fit.</summary>
     public int Slots { get; }
@@ -51,13 +51,13 @@ public sealed unsafe class SharedMailbox : IDisposable
         new(SharedSegment.Create(folder, SlotOffset(parameters, slots, slots)), parameters, slots);
 
     /// <inheritdoc cref="SharedSegment.Open" path="/exception"/>
-    public static SharedMailbox Open(string path, int parameters, int slots)
+    public static SharedMailbox Open(string folder, string name, int parameters, int slots)
     {
-        SharedSegment segment = SharedSegment.Open(path);
+        SharedSegment segment = SharedSegment.Open(folder, name);
         if (segment.Size == SlotOffset(parameters, slots, slots))
             return new SharedMailbox(segment, parameters, slots);
         segment.Dispose();
-        throw new IOException($"{path} is not the mailbox of {slots} slots of {parameters} parameters that it should be");
+        throw new IOException($"{name} is not the mailbox of {slots} slots of {parameters} parameters that it should be");
     }
 
     /// <summary>A slot's gradient; valid until this is disposed.</summary>

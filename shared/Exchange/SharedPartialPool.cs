@@ -53,6 +53,17 @@ public sealed class SharedPartialPool : PartialPool
             _isRented[slot] = false;
     }
 
+    /// <summary>Takes a lent partial back that the coordinator was never told of.</summary>
+    public void TakeBack(Partial partial)
+    {
+        int slot = Array.IndexOf(_partials, partial);
+        lock (_lock)
+        {
+            _isRented[slot] = true;
+            _mailbox.GiveBack(slot);
+        }
+    }
+
     /// <summary>Makes a rented partial the coordinator's.</summary>
     /// <returns>Its slot; null if it lies in none, and is still the caller's.</returns>
     public int? Lend(Partial partial)

@@ -17,6 +17,8 @@ public sealed unsafe class SharedSegment : IDisposable
     // Not exclusive, so it can be opened by several; on Unix it takes a lock that keeps others from opening it exclusively.
     private const FileShare Shared = FileShare.ReadWrite | FileShare.Delete;
 
+    private static readonly System.Buffers.SearchValues<char> s_hexDigits = System.Buffers.SearchValues.Create("0123456789abcdef");
+
     private readonly FileStream _file;
     private readonly MemoryMappedFile _map;
     private readonly MemoryMappedViewAccessor _view;
@@ -46,7 +48,8 @@ public sealed unsafe class SharedSegment : IDisposable
         _start += _view.PointerOffset;
     }
 
-    public string Path => _file.Name;
+    /// <summary>Its file's, within the folder.</summary>
+    public string Name => System.IO.Path.GetFileName(_file.Name);
 
     /// <summary>Bytes.</summary>
     public long Size { get; }
@@ -97,10 +100,16 @@ public sealed unsafe class SharedSegment : IDisposable
     }
 
     /// <summary>Opens a segment that another process has created.</summary>
+    /// <param name="folder">This process's own idea of where segments are.</param>
+    /// <param name="name">As the other process gave it; nothing but a segment's name is taken.</param>
     /// <exception cref="IOException">It is not there, or cannot be mapped.</exception>
     /// <exception cref="UnauthorizedAccessException">It is another user's.</exception>
-    public static SharedSegment Open(string path) =>
-        new(new FileStream(path, FileMode.Open, FileAccess.ReadWrite, Shared, 0), isOwner: false);
+    public static SharedSegment Open(string folder, string name)
+    {
+        if (!name.StartsWith(Prefix, StringComparison.Ordinal) || name.AsSpan(Prefix.Length).ContainsAnyExcept(s_hexDigits))
+            throw new IOException($"'{name}' is not the name of a segment");
+        return new(new FileStream(System.IO.Path.Combine(folder, name), FileMode.Open, FileAccess.ReadWrite, Shared, 0), isOwner: false);
+    }
 
     /// <summary>Removes what processes that were killed have left in a folder.</summary>
     public static void RemoveStale(string folder)
@@ -139,7 +148,7 @@ public sealed unsafe class SharedSegment : IDisposable
         _isUnlinked = true;
         try
         {
-            File.Delete(Path);
+            File.Delete(_file.Name);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

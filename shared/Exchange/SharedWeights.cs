@@ -13,7 +13,7 @@ public sealed class SharedWeights : IDisposable
         Values = new VectorBuffer(new SegmentMemory(segment, 0, parameters * sizeof(float)));
     }
 
-    public string Path => _segment.Path;
+    public string Name => _segment.Name;
 
     /// <summary>P parameters.</summary>
     public VectorBuffer Values { get; }
@@ -23,7 +23,14 @@ public sealed class SharedWeights : IDisposable
         new(SharedSegment.Create(folder, (long)parameters * sizeof(float)), parameters);
 
     /// <inheritdoc cref="SharedSegment.Open" path="/exception"/>
-    public static SharedWeights Open(string path, int parameters) => new(SharedSegment.Open(path), parameters);
+    public static SharedWeights Open(string folder, string name, int parameters)
+    {
+        SharedSegment segment = SharedSegment.Open(folder, name);
+        if (segment.Size == (long)parameters * sizeof(float))
+            return new SharedWeights(segment, parameters);
+        segment.Dispose();
+        throw new IOException($"{name} does not hold {parameters} weights");
+    }
 
     public void Dispose() => _segment.Dispose();
 }

@@ -46,6 +46,8 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
             inbox.Post(new WorkerReady(id));
     }
 
+    public IEventSource? Settle(bool sharesMemory) => null;
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         Orders.Add((order, nodes));

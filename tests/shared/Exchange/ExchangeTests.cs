@@ -29,7 +29,7 @@ public sealed class ExchangeTests : IDisposable
     public void Bell_PassedToAndFro_WakesEachTime(bool isShared)
     {
         using SharedLobby here = SharedLobby.Create(_folder), there = SharedLobby.Create(_folder);
-        using SharedLobby hereAgain = SharedLobby.Open(here.Path), thereAgain = SharedLobby.Open(there.Path);
+        using SharedLobby hereAgain = SharedLobby.Open(_folder, here.Name), thereAgain = SharedLobby.Open(_folder, there.Name);
         ProcessBell ping = new(), pong = new();
         const int rounds = 2000;
         int answered = 0;
@@ -66,7 +66,7 @@ public sealed class ExchangeTests : IDisposable
     public void Ring_OfMessagesOfAllLengths_DeliversEachWholeAndInOrder()
     {
         using SharedSegment segment = SharedSegment.Create(_folder, SharedRing.SizeOf(256));
-        using SharedSegment other = SharedSegment.Open(segment.Path);
+        using SharedSegment other = SharedSegment.Open(_folder, segment.Name);
         SharedRing writer = new(segment, 0, 256), reader = new(other, 0, 256);
         byte[] buffer = [];
         byte next = 0, expected = 0;
@@ -115,10 +115,16 @@ public sealed class ExchangeTests : IDisposable
     {
         SharedSegment segment = SharedSegment.Create(_folder, 5000);
         if (!OperatingSystem.IsWindows())
-            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(segment.Path));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(_folder, segment.Name)));
         segment.Dispose();
         Assert.Empty(Directory.GetFiles(_folder));
     }
+
+    [Theory]
+    [InlineData("../etc/passwd")]
+    [InlineData("distributed-training-../../etc/passwd")]
+    [InlineData("")]
+    public void Segment_OfAnotherName_IsNotOpened(string name) => Assert.Throws<IOException>(() => SharedSegment.Open(_folder, name));
 
     [Fact]
     public void RemoveStale_LeavesWhatIsInUse()
@@ -127,10 +133,11 @@ public sealed class ExchangeTests : IDisposable
         string stale = Path.Combine(_folder, SharedSegment.Prefix + "stale"), foreign = Path.Combine(_folder, "foreign"), young = Path.Combine(_folder, SharedSegment.Prefix + "young");
         foreach (string path in (string[])[stale, foreign, young])
             File.WriteAllText(path, "");
-        foreach (string path in (string[])[stale, foreign, used.Path])
+        string inUse = Path.Combine(_folder, used.Name);
+        foreach (string path in (string[])[stale, foreign, inUse])
             File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddHours(-1));
         SharedSegment.RemoveStale(_folder);
-        Assert.Equal(new[] { used.Path, foreign, young }.Order(), Directory.GetFiles(_folder).Order());
+        Assert.Equal(new[] { inUse, foreign, young }.Order(), Directory.GetFiles(_folder).Order());
     }
 
     [Fact]
@@ -144,7 +151,7 @@ public sealed class ExchangeTests : IDisposable
     public void Mailbox_LentSlot_IsNotRentedUntilItIsGivenBack()
     {
         using SharedMailbox coordinator = SharedMailbox.Create(_folder, parameters: 1000, slots: 2);
-        using SharedMailbox worker = SharedMailbox.Open(coordinator.Path, parameters: 1000, slots: 2);
+        using SharedMailbox worker = SharedMailbox.Open(_folder, coordinator.Name, parameters: 1000, slots: 2);
         SharedPartialPool pool = new(worker, parameters: 1000);
         Partial first = pool.Rent(), second = pool.Rent(), ownMemory = pool.Rent();
         Assert.Null(pool.Lend(ownMemory));
@@ -159,7 +166,7 @@ public sealed class ExchangeTests : IDisposable
         Assert.NotSame(first, pool.Rent());
         coordinator.GiveBack(slot);
         Assert.Same(first, pool.Rent());
-        Assert.Throws<IOException>(() => SharedMailbox.Open(coordinator.Path, parameters: 2000, slots: 2));
+        Assert.Throws<IOException>(() => SharedMailbox.Open(_folder, coordinator.Name, parameters: 2000, slots: 2));
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
