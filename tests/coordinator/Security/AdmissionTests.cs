@@ -113,7 +113,8 @@ public sealed class AdmissionTests : IDisposable
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
         using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
         Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
-        await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken);
+        // The call may be cut off before all of it is written.
+        await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         WorkerLeft left = Assert.IsType<WorkerLeft>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Contains("bytes", left.Reason, StringComparison.Ordinal);
     }
