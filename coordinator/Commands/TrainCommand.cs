@@ -33,6 +33,7 @@ internal static class TrainCommand
         Option<string?> checkpoints = new("--checkpoint-dir") { Description = "folder for checkpoints (default: none are written)", HelpName = "DIR" };
         Option<int> checkpointEvery = Number("--checkpoint-every", "steps from checkpoint to checkpoint, beside those at epoch ends; 0: only those", defaults.CheckpointEvery);
         Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
+        SecurityOptions security = new();
         OptimizerOptions optimizer = new();
         DatasetOptions data = new($"default: {DefaultDataset}");
 
@@ -41,9 +42,10 @@ internal static class TrainCommand
         optimizer.AddTo(command);
         foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
+        security.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
         {
-            RunOptions options = new()
+            RunOptions options = security.Read(parsed, new RunOptions
             {
                 Model = parsed.GetValue(model)!,
                 Optimizer = optimizer.Read(parsed),
@@ -66,7 +68,7 @@ internal static class TrainCommand
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
                 Resume = parsed.GetValue(resume),
                 OutputDirectory = parsed.GetValue(output),
-            };
+            });
             // Results go to standard output, what is only of interest to standard error.
             TextWriter notices = parsed.InvocationConfiguration.Error;
             using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;

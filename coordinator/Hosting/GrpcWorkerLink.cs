@@ -9,7 +9,7 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>The exchange with one worker over its gRPC stream.</summary>
-internal sealed class GrpcWorkerLink(Member member, TimeProvider time) : IWorkerLink, IDisposable
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -19,6 +19,7 @@ internal sealed class GrpcWorkerLink(Member member, TimeProvider time) : IWorker
 
     private readonly Lock _closing = new();
     private readonly CancellationTokenSource _closed = new();
+    private int _beatsWaiting;
     private bool _isDisposed;
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
@@ -37,6 +38,7 @@ internal sealed class GrpcWorkerLink(Member member, TimeProvider time) : IWorker
     public void Welcome(RunDefinition run, long membershipVersion)
     {
         _run = run;
+        limit.Raise(run.MaxMessageBytes);
         // A worker says nothing while it waits for the welcome: that is no silence.
         Hear();
         Send(new CoordinatorMessage { Welcome = run.CreateWelcome(Member.Id, membershipVersion) });
@@ -119,7 +121,17 @@ internal sealed class GrpcWorkerLink(Member member, TimeProvider time) : IWorker
     private async Task BeatAsync(PeriodicTimer timer, CancellationToken cancellation)
     {
         while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
-            Send(Heartbeat);
+        {
+            // For a worker that does not read one heartbeat waits, not one an interval.
+            if (Interlocked.Exchange(ref _beatsWaiting, 1) == 0)
+                _outbox.Writer.TryWrite(Beat());
+        }
+    }
+
+    private IEnumerable<CoordinatorMessage> Beat()
+    {
+        Volatile.Write(ref _beatsWaiting, 0);
+        yield return Heartbeat;
     }
 
     private void Send(CoordinatorMessage message) => _outbox.Writer.TryWrite([message]);

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Training;
 
 namespace Distributed.Coordinator.Local;
@@ -20,21 +21,23 @@ internal sealed class LocalWorkers : ILocalWorkers, IAsyncDisposable
     private readonly List<LocalWorker> _workers = [];
     private readonly RunOptions _options;
     private readonly Uri _coordinator;
+    private readonly JoinToken _token;
     private readonly RunInbox _inbox;
     private bool _isStopping;
 
-    private LocalWorkers(RunOptions options, Uri coordinator, RunInbox inbox)
+    private LocalWorkers(RunOptions options, Uri coordinator, JoinToken token, RunInbox inbox)
     {
         _options = options;
         _coordinator = coordinator;
+        _token = token;
         _inbox = inbox;
     }
 
     /// <summary>Starts N workers that call the coordinator at a loopback port.</summary>
     /// <exception cref="RunFailedException">The worker program is missing or cannot be started.</exception>
-    public static LocalWorkers Start(RunOptions options, Uri coordinator, RunInbox inbox)
+    public static LocalWorkers Start(RunOptions options, Uri coordinator, JoinToken token, RunInbox inbox)
     {
-        LocalWorkers workers = new(options, coordinator, inbox);
+        LocalWorkers workers = new(options, coordinator, token, inbox);
         foreach (string name in options.LocalWorkerNames())
             workers.Start(name);
         return workers;
@@ -120,6 +123,10 @@ internal sealed class LocalWorkers : ILocalWorkers, IAsyncDisposable
     private void Start(string name)
     {
         ProcessStartInfo start = FindProgram();
+        // Not on the command line, which everybody on the machine may read; and nothing that is meant for other workers.
+        foreach (string variable in start.Environment.Keys.Where(static name => name.StartsWith("WORKER__", StringComparison.Ordinal)).ToArray())
+            start.Environment.Remove(variable);
+        start.Environment[JoinToken.Variable] = _token.Reveal();
         foreach (string argument in (ReadOnlySpan<string>)["--coordinator", _coordinator.ToString(), "--threads", $"{_options.LocalThreads}", "--name", name, "--owned"])
             start.ArgumentList.Add(argument);
         LocalWorker worker = new(name, new Process { StartInfo = start, EnableRaisingEvents = true });

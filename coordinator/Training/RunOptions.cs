@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Training;
@@ -53,6 +54,14 @@ internal sealed record RunOptions
 
     /// <summary>Goes on from the newest checkpoint, if there is one.</summary>
     public bool Resume { get; init; }
+
+    /// <summary>File with the join token; null: what the environment has, if anything.</summary>
+    public string? TokenFile { get; init; }
+
+    public TlsOptions Tls { get; init; } = new();
+
+    /// <summary>Lets everybody in who reaches a port beyond loopback.</summary>
+    public bool Insecure { get; init; }
 
     /// <summary>How often each side says that it is alive.</summary>
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);

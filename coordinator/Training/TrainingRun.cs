@@ -3,6 +3,7 @@ using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
+using Distributed.Coordinator.Security;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Models;
@@ -30,6 +31,7 @@ internal static class TrainingRun
     {
         long began = Stopwatch.GetTimestamp();
         options.Validate();
+        Admission admission = Admission.Open(options);
         ModelDefinition model = BuiltInModels.Load(options.Model);
         RunJournal journal = new(TimeProvider.System);
         using CheckpointFolder? checkpoints = CheckpointFolder.Open(options);
@@ -40,7 +42,7 @@ internal static class TrainingRun
             Task<RunDefinition> loading = Task.Run(() => DefineAsync(options, model, start, loadDataset, cancellation), cancellation);
             (RunDefinition run, RunResult result, CheckpointStatus? checkpoint) = options.MaxSteps == 0 || start?.Position.IsEndOf(options) == true
                 ? await SkipTrainingAsync(loading, start).ConfigureAwait(false)
-                : await TrainAsync(options, loading, checkpoints, start, journal, observer, notices, cancellation).ConfigureAwait(false);
+                : await TrainAsync(options, admission, loading, checkpoints, start, journal, observer, notices, cancellation).ConfigureAwait(false);
             WeightsFile.Write(Path.Combine(folder.Directory, "model.safetensors"), run.Model, run.Dataset.Source, result.Weights);
             TimeSpan elapsed = Stopwatch.GetElapsedTime(began) + TimeSpan.FromSeconds(start?.Position.Seconds ?? 0);
             RunFile.Create(run, result, elapsed).Write(Path.Combine(folder.Directory, "run.json"));
@@ -95,6 +97,7 @@ internal static class TrainingRun
 
     private static async Task<(RunDefinition Run, RunResult Result, CheckpointStatus? Checkpoint)> TrainAsync(
         RunOptions options,
+        Admission admission,
         Task<RunDefinition> loading,
         CheckpointFolder? checkpoints,
         Checkpoint? start,
@@ -105,8 +108,8 @@ internal static class TrainingRun
     {
         RunInbox inbox = new();
         CheckpointWriter? writer = null;
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
-        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
             RunDefinition run = await loading.ConfigureAwait(false);

@@ -57,27 +57,32 @@ internal sealed partial class ProgramRun : IAsyncDisposable
 
     public static ProgramRun Start(string file, params IEnumerable<string> arguments) => new(file, arguments, null);
 
+    public static ProgramRun Start(string file, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> arguments) =>
+        new(file, arguments, environment);
+
     /// <summary>The exit code, once the process has ended and all it printed is here.</summary>
-    public async Task<int> ExitAsync()
+    /// <param name="within">What ends a test that hangs; by default <see cref="Deadline"/>.</param>
+    public async Task<int> ExitAsync(TimeSpan? within = null)
     {
+        TimeSpan allowed = within ?? Deadline;
         using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        deadline.CancelAfter(Deadline);
+        deadline.CancelAfter(allowed);
         try
         {
             await _process.WaitForExitAsync(deadline.Token);
         }
         catch (OperationCanceledException)
         {
-            Assert.Fail($"still running after {Deadline}:\n{Output}\n{Errors}");
+            Assert.Fail($"still running after {allowed}:\n{Output}\n{Errors}");
         }
 
         return _process.ExitCode;
     }
 
     /// <summary>Waits for the end and asserts that it went well.</summary>
-    public async Task SucceedAsync()
+    public async Task SucceedAsync(TimeSpan? within = null)
     {
-        int code = await ExitAsync();
+        int code = await ExitAsync(within);
         Assert.True(code == 0, $"exit code {code}\n{Output}\n{Errors}");
     }
 

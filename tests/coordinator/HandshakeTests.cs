@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
 using Distributed.Protos;
 using Grpc.Core;
@@ -9,6 +10,8 @@ namespace Distributed.Tests;
 /// <summary>The coordinator's end of the wire, called by a client that says what the test wants.</summary>
 public sealed class HandshakeTests
 {
+    private static readonly RunOptions s_options = new() { Listen = "127.0.0.1:0" };
+
     private readonly RunInbox _inbox = new();
     private readonly RunJournal _journal = new(TimeProvider.System);
 
@@ -39,7 +42,7 @@ public sealed class HandshakeTests
         WorkerCalled called = Assert.IsType<WorkerCalled>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
         Assert.Equal("new", called.Link.Member.Name);
         await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, TestContext.Current.CancellationToken);
-        Assert.Equal(new WorkerReady(called.Link.Member.Id), await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(called.Link.Member.Id, Assert.IsType<WorkerReady>(await _inbox.TakeAsync(TestContext.Current.CancellationToken)).Worker);
         await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = "tired" } }, TestContext.Current.CancellationToken);
         WorkerLeft left = Assert.IsType<WorkerLeft>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
         Assert.Equal(called.Link.Member.Id, left.Worker);
@@ -58,5 +61,5 @@ public sealed class HandshakeTests
     }
 
     private Task<CoordinatorServer> StartAsync() =>
-        CoordinatorServer.StartAsync(new RunOptions(), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
+        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
 }

@@ -79,6 +79,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     Name = options.Name,
                     Threads = (uint)options.Threads,
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),
+                    JoinToken = options.Token?.Reveal() ?? "",
                 },
             },
             handshake.Token).ConfigureAwait(false);

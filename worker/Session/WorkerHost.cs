@@ -58,6 +58,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
     private async Task<(SessionEnd? End, bool WasWelcomed, string Failure)> TryServeAsync(CancellationToken stop)
     {
         using SocketsHttpHandler handler = new() { ConnectTimeout = TcpTimeout, UseProxy = false };
+        options.Tls.Apply(handler);
         using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
         {
             HttpHandler = handler,
@@ -73,6 +74,8 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
         catch (Exception exception) when (exception is RpcException or OperationCanceledException or IOException or InvalidOperationException)
         {
             stop.ThrowIfCancellationRequested();
+            if (ClientTls.FindDistrust(exception) is { } distrust)
+                throw new RunFailedException($"no safe connection to the coordinator at {options.Coordinator}: {distrust}", exception);
             return (null, session.WasWelcomed, exception is RpcException rpc ? rpc.Status.Detail : "no answer");
         }
     }
