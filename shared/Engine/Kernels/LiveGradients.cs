@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.Intrinsics;
 
 namespace Distributed.Engine.Kernels;
 
@@ -39,8 +40,7 @@ internal readonly unsafe ref struct LiveGradients
     /// <param name="winners">A row of <see cref="WindowMaximum"/>'s winners for each.</param>
     /// <param name="gradient">The gradient by the pooled values, likewise.</param>
     /// <param name="masks">Receives for each window and 64 filters four masks: bit f is set where filter f's winner is that position.</param>
-    public void Add<TLanes>(ReadOnlySpan<int> windows, float* winners, float* gradient, ulong* masks)
-        where TLanes : unmanaged, ILanes<TLanes>
+    public void Add(ReadOnlySpan<int> windows, byte* winners, float* gradient, ulong* masks)
     {
         LiveGradient* list = ByFilter;
         int* offsets = stackalloc int[] { 0, 0, ChannelStride, RowStride, RowStride + ChannelStride };
@@ -48,13 +48,14 @@ internal readonly unsafe ref struct LiveGradients
         {
             for (int first = 0; first < FilterStride; first += WordFilters, masks += 4)
             {
-                ulong live = Mark<TLanes>(winners + first, Math.Min(WordFilters, FilterStride - first), masks);
-                float* winner = winners + first, value = gradient + first;
+                ulong live = Mark(winners + first, Math.Min(WordFilters, FilterStride - first), masks);
+                byte* winner = winners + first;
+                float* value = gradient + first;
                 int* end = FilterEnds + first;
                 for (; live != 0; live &= live - 1)
                 {
                     int filter = BitOperations.TrailingZeroCount(live);
-                    list[end[filter]++] = new LiveGradient(window + offsets[float.ConvertToIntegerNative<int>(winner[filter])], value[filter]);
+                    list[end[filter]++] = new LiveGradient(window + offsets[winner[filter]], value[filter]);
                 }
             }
 
@@ -64,23 +65,26 @@ internal readonly unsafe ref struct LiveGradients
     }
 
     /// <summary>Writes the four positions' masks and returns that of all which live. Padding never wins.</summary>
-    private static ulong Mark<TLanes>(float* winners, int count, ulong* masks)
-        where TLanes : unmanaged, ILanes<TLanes>
+    private static ulong Mark(byte* winners, int count, ulong* masks)
     {
-        ulong first = 0, second = 0, third = 0, fourth = 0;
-        for (int i = 0; i < count; i += TLanes.Count)
+        ulong live = 0;
+        for (byte position = 1; position <= 4; position++)
         {
-            TLanes winner = TLanes.Load(winners + i);
-            first |= TLanes.GreaterMask(winner, TLanes.Splat(0.5f)) << i;
-            second |= TLanes.GreaterMask(winner, TLanes.Splat(1.5f)) << i;
-            third |= TLanes.GreaterMask(winner, TLanes.Splat(2.5f)) << i;
-            fourth |= TLanes.GreaterMask(winner, TLanes.Splat(3.5f)) << i;
+            ulong mask = 0;
+            if (Vector512.IsHardwareAccelerated && count == WordFilters)
+            {
+                mask = Vector512.Equals(Vector512.Load(winners), Vector512.Create(position)).ExtractMostSignificantBits();
+            }
+            else
+            {
+                for (int i = 0; i < count; i += Vector128<byte>.Count)
+                    mask |= (ulong)Vector128.Equals(Vector128.Load(winners + i), Vector128.Create(position)).ExtractMostSignificantBits() << i;
+            }
+
+            masks[position - 1] = mask;
+            live |= mask;
         }
 
-        masks[0] = first & ~second;
-        masks[1] = second & ~third;
-        masks[2] = third & ~fourth;
-        masks[3] = fourth;
-        return first;
+        return live;
     }
 }

@@ -11,7 +11,7 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     where TLanes : unmanaged, ILanes<TLanes>
 {
     /// <summary>What of the input is summed over at a time: it stays in a first cache of 48 KB, and in the second where that is smaller.</summary>
-    private const int GroupFloats = 20 * 1024;
+    private const int GroupFloats = 11 * 1024;
 
     /// <summary>Of a gradient in a list, and of a word of a mask.</summary>
     private const int FloatsPerEntry = 2;
@@ -23,12 +23,12 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     private readonly int _byFilter, _filterEnds, _masks, _weightGradient;
     private readonly NativeBuffer? _blocks;
 
-    /// <param name="source">The convolution's input, border included; its gradient has the same layout.</param>
-    /// <param name="windows">For each window of a microbatch its place in the source.</param>
+    /// <param name="convolution">Its source's gradient has the source's layout.</param>
     /// <param name="needsData">Whether anybody needs the gradient of the input.</param>
-    public LiveGradientLists(ArenaPlan arena, Plane source, int[] windows, Plane pooled, ConvolutionParameters parameters, bool needsData)
+    public LiveGradientLists(ArenaPlan arena, PooledConvolution convolution, bool needsData)
     {
-        (_source, _windows, _parameters) = (source, windows, parameters);
+        (Plane source, Plane pooled, ConvolutionParameters parameters) = (convolution.Source, convolution.Pooled, convolution.Parameters);
+        (_source, _windows, _parameters) = (source, convolution.Windows, parameters);
         _windowsPerSample = pooled.Pixels;
         _samplesPerGroup = Math.Clamp(GroupFloats / source.SampleStride, 1, arena.Microbatch);
         _filterStride = pooled.ChannelStride;
@@ -62,7 +62,7 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
     }
 
     /// <summary>Lists a microbatch's gradients.</summary>
-    public void Collect(in Pass pass, float* winners, float* gradient)
+    public void Collect(in Pass pass, byte* winners, float* gradient)
     {
         for (int filter = 0; filter < _filterStride; filter++)
             FilterEnds(pass, 0)[filter] = filter * _filterCapacity;
@@ -80,7 +80,7 @@ internal sealed unsafe class LiveGradientLists<TLanes> : IDisposable
                 ChannelStride = _source.ChannelStride,
             };
             nint place = (nint)first * _filterStride;
-            lists.Add<TLanes>(
+            lists.Add(
                 _windows.AsSpan(first, Math.Min(windowsPerGroup, windows - first)), winners + place, gradient + place,
                 Masks(pass) + ((nint)first * LiveGradients.MaskWords(_filterStride)));
         }
