@@ -22,7 +22,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
     private readonly PooledConvolution _convolution;
     private readonly ConvolutionParameters _parameters;
     private readonly PooledForward _forward;
-    private readonly LiveGradientLists<TLanes>? _live;
+    private readonly SparsePooledBackward<TLanes>? _sparse;
 
     public ConvolutionPool(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, ArenaPlan arena)
     {
@@ -47,7 +47,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
         HasFewChannels = parameters.Channels <= FewChannels || !HasWholeLines(input.Value);
         if (input.Gradient is not null || !HasFewChannels)
-            _live = new LiveGradientLists<TLanes>(arena, _convolution, input.Gradient is not null);
+            _sparse = new SparsePooledBackward<TLanes>(arena, _convolution, input.Gradient is not null);
     }
 
     public override string Kernels =>
@@ -69,7 +69,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
     public override void Prepare(float* parameters)
     {
         _forward.Prepare(parameters);
-        _live?.Prepare(parameters + _parameters.KernelOffset);
+        _sparse?.Prepare(parameters + _parameters.KernelOffset);
     }
 
     public override void Forward(in Pass pass)
@@ -91,22 +91,22 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
                 ((DirectPooledForward<TLanes>)_forward).Occupied(pass), winners, gradient, filterStride, weights, _parameters.Filters);
         }
 
-        if (_live is null)
+        if (_sparse is null)
             return;
-        _live.Collect(pass, winners, gradient);
+        _sparse.Mark(pass);
         if (!HasFewChannels)
-            _live.WeightGradient(pass, weights);
+            _sparse.WeightGradient(pass, gradient, weights);
         if (_inputGradient is null)
             return;
         _inputGradient.Clear(pass);
-        _live.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
+        _sparse.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
         _inputGradient.CopyOut(pass);
     }
 
     public override void Dispose()
     {
         _forward.Dispose();
-        _live?.Dispose();
+        _sparse?.Dispose();
         base.Dispose();
     }
 

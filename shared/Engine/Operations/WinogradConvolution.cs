@@ -154,8 +154,6 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
     private void WeightGradient(in Pass pass, int tiles)
     {
         nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
-        float* taps = pass.At(_tapSlice);
-        Square target = new(taps, 3 * _filterStride, _filterStride);
         for (int first = 0; first < _parameters.Channels; first += SliceChannels)
         {
             int count = Math.Min(SliceChannels, _parameters.Channels - first);
@@ -168,14 +166,23 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
 
             for (int i = 0; i < count; i++)
             {
-                TAlgorithm.TransposeKernel<TLanes>(_weightSlice.Tile(pass.Arena, TAlgorithm.Products, i), target, _filterStride);
+                Square slice = _weightSlice.Tile(pass.Arena, TAlgorithm.Products, i);
                 float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
-                for (nint tap = 0; tap < _parameters.Taps; tap++)
-                {
-                    new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
-                        new Span<float>(weights + (tap * tapStride), _parameters.Filters));
-                }
+                if (_parameters.Filters == _filterStride)
+                    TAlgorithm.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
+                else
+                    TransposePadded(slice, pass.At(_tapSlice), weights, tapStride);
             }
+        }
+    }
+
+    private void TransposePadded(Square slice, float* taps, float* weights, nint tapStride)
+    {
+        TAlgorithm.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
+        for (nint tap = 0; tap < _parameters.Taps; tap++)
+        {
+            new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
+                new Span<float>(weights + (tap * tapStride), _parameters.Filters));
         }
     }
 
