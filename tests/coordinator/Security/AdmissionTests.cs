@@ -114,7 +114,7 @@ public sealed class AdmissionTests : IDisposable
         using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
         Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         // The call may be cut off before all of it is written.
-        await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         WorkerLeft left = Assert.IsType<WorkerLeft>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Contains("bytes", left.Reason, StringComparison.Ordinal);
     }
