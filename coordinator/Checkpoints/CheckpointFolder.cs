@@ -5,11 +5,22 @@ using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Checkpoints;
 
+/// <summary>Where checkpoints are written.</summary>
+internal interface ICheckpointStore
+{
+    /// <summary>Writes a checkpoint, for as long as the disk takes, and removes those that are not needed any more.</summary>
+    /// <returns>Its path and size in bytes.</returns>
+    /// <exception cref="RunFailedException">A file cannot be written.</exception>
+    /// <exception cref="IOException">The directory cannot be.</exception>
+    /// <exception cref="UnauthorizedAccessException">The directory may not be.</exception>
+    (string Path, long Bytes) Write(RunDefinition run, RunPosition position, float[] weights, IReadOnlyList<OptimizerVector> state);
+}
+
 /// <summary>
 /// --checkpoint-dir: a directory a checkpoint, named for the steps done. One appears whole or not at all, whatever befalls
 /// process, machine or disk, and the last <see cref="Kept"/> stay. One run at a time: the lock goes with the process.
 /// </summary>
-internal sealed class CheckpointFolder : IDisposable
+internal sealed class CheckpointFolder : ICheckpointStore, IDisposable
 {
     public const int Kept = 3;
 
@@ -95,11 +106,6 @@ internal sealed class CheckpointFolder : IDisposable
             : throw new ConfigurationException($"--checkpoint-dir {_directory}: no checkpoint in it can be used; move them away to begin anew, or give another directory");
     }
 
-    /// <summary>Writes a checkpoint and removes those that are not needed any more.</summary>
-    /// <returns>Its path and size in bytes.</returns>
-    /// <exception cref="RunFailedException">A file cannot be written.</exception>
-    /// <exception cref="IOException">The directory cannot be.</exception>
-    /// <exception cref="UnauthorizedAccessException">The directory may not be.</exception>
     public (string Path, long Bytes) Write(RunDefinition run, RunPosition position, float[] weights, IReadOnlyList<OptimizerVector> state)
     {
         string name = Prefix + position.Steps.ToString(NameFormat, CultureInfo.InvariantCulture);
