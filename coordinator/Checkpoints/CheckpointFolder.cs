@@ -28,6 +28,11 @@ internal sealed class CheckpointFolder : ICheckpointStore, IDisposable
     private const string LockName = ".lock";
     private const string NameFormat = "D10";
 
+    // What an IOException's HResult is when somebody else holds a file: EWOULDBLOCK on Unix.
+    private const int LockedLinux = 11;
+    private const int LockedMac = 35;
+    private const int LockedWindows = unchecked((int)0x80070020);
+
     private readonly string _directory;
     private readonly FileStream _lock;
 
@@ -56,9 +61,7 @@ internal sealed class CheckpointFolder : ICheckpointStore, IDisposable
         }
         catch (Exception refusal) when (FileFault.Is(refusal))
         {
-            string fault = File.Exists(Path.Combine(directory, LockName)) && refusal is IOException and not DirectoryNotFoundException
-                ? "another run is using it"
-                : FileFault.Describe(refusal);
+            string fault = refusal.HResult is LockedLinux or LockedMac or LockedWindows ? "another run is using it" : FileFault.Describe(refusal);
             throw new ConfigurationException($"--checkpoint-dir {directory} cannot be used: {fault}", refusal);
         }
 
