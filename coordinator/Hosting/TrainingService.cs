@@ -83,6 +83,7 @@ internal sealed class TrainingService(
     private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
+        bool isReady = false;
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
@@ -110,8 +111,12 @@ internal sealed class TrainingService(
                     inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory) { Credit = credits });
                     break;
                 case { Ready: not null }:
+                    isReady = true;
                     inbox.Post(new WorkerReady(worker) { Credit = credits });
                     break;
+                case { Goodbye: { } goodbye } when !isReady:
+                    inbox.Post(new WorkerDeclined(worker, goodbye.Reason));
+                    return goodbye.Reason;
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";
                 case { Heartbeat: not null }:

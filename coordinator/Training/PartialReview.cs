@@ -15,8 +15,6 @@ internal sealed class PartialReview(RunDefinition run)
 {
     private const uint ExponentBits = 0x7F80_0000;
 
-    private readonly HashSet<int> _strayed = [];
-
     /// <summary>What is wrong with a partial that was asked for; null: nothing that can be seen.</summary>
     public PartialFault? FindFault(PartialArrived partial, int epoch, int step)
     {
@@ -47,11 +45,6 @@ internal sealed class PartialReview(RunDefinition run)
             ? $"training has diverged: {fault.Text} in {partial.Node}, samples {samples} of the training set, computed by {workers}; try a smaller --learning-rate"
             : $"the partials of {partial.Node} were refused of {workers}: {fault.Text}";
     }
-
-    /// <summary>Whether this is the first time that a member sends what nobody waits for.</summary>
-    public bool IsFirstStray(int worker) => _strayed.Add(worker);
-
-    public void Forget(int worker) => _strayed.Remove(worker);
 
     /// <summary>Names what is infinite or not a number in a sum; null: nothing is.</summary>
     public static string? FindNonFinite(ResolvedModel model, Partial sum) => FindNonFinite(model, sum.Gradient.Values, sum.LossSum);

@@ -17,6 +17,9 @@ internal sealed record WorkerCalled(IWorkerLink Link) : RunEvent;
 /// <summary>A welcomed worker has compiled the model: it is a member from now on.</summary>
 internal sealed record WorkerReady(int Worker) : RunEvent;
 
+/// <summary>A welcomed worker says that it cannot take part.</summary>
+internal sealed record WorkerDeclined(int Worker, string Reason) : RunEvent;
+
 /// <summary>A worker's stream has ended, whoever ended it.</summary>
 internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
 

@@ -254,6 +254,7 @@ internal sealed class StepLoop
     private async Task<EvaluationResult> EvaluateAsync(CancellationToken cancellation)
     {
         _state = State.Evaluating;
+        _roster.Rebalance();
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
@@ -320,6 +321,9 @@ internal sealed class StepLoop
             case WorkerReady ready:
                 Admit(ready.Worker);
                 break;
+            case WorkerDeclined declined:
+                _roster.Decline(declined.Worker, declined.Reason);
+                break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
                 break;
@@ -339,9 +343,7 @@ internal sealed class StepLoop
             || (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
             || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
         {
-            _staleAnswers++;
-            if (_roster.Membership.Find(partial.Worker) is not null && _review.IsFirstStray(partial.Worker))
-                NoteRefusal(partial, $"it is of epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, where nobody waits for it");
+            Drop(partial);
             return;
         }
 
@@ -359,6 +361,22 @@ internal sealed class StepLoop
         _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
         if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
             Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
+    }
+
+    /// <summary>
+    /// Nobody waits for this partial. Late answers of those who are out are part of life; a member that sends something else
+    /// than it owes would be waited for in vain.
+    /// </summary>
+    private void Drop(PartialArrived partial)
+    {
+        _staleAnswers++;
+        if (_roster.Membership.Find(partial.Worker) is null || _state != State.Training || !_steps.Strays(partial.Worker, partial.Node))
+            return;
+        string fault = (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
+            ? $"it is of run {partial.Order.RunId}, epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, not of the step under way"
+            : $"the worker has no such order under membership {partial.Order.MembershipVersion}";
+        NoteRefusal(partial, fault);
+        Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
     }
 
     /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
@@ -388,9 +406,9 @@ internal sealed class StepLoop
         Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
             ? Verdict.Stale
             : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
-        if (verdict == Verdict.Stale)
-            _staleAnswers++;
-        else if (verdict == Verdict.Refused)
+        _staleAnswers += verdict == Verdict.Stale ? 1 : 0;
+        bool strays = verdict == Verdict.Stale && _state == State.Evaluating && _evaluation.IsOwedBy(block.Worker);
+        if (verdict == Verdict.Refused || strays)
             Lose(block.Worker, $"its score of block {block.Block} of the test set was refused");
     }
 
@@ -414,7 +432,6 @@ internal sealed class StepLoop
     private void Lose(int worker, string reason)
     {
         string name = _roster.NameOf(worker);
-        _review.Forget(worker);
         if (!_roster.Remove(worker, reason))
             return;
         _lastLoss = $"{name} was lost: {reason}";
