@@ -59,6 +59,7 @@ internal sealed class StepLoop
     /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
     /// <param name="checkpoints">Null: none are written.</param>
     /// <param name="start">Where to go on; null: at the beginning.</param>
+    /// <param name="weights">Where they are to be, P values; null: anywhere.</param>
     public StepLoop(
         RunDefinition run,
         RunInbox inbox,
@@ -69,7 +70,8 @@ internal sealed class StepLoop
         ILocalWorkers? localWorkers,
         LedgerFile? ledger,
         CheckpointWriter? checkpoints = null,
-        Checkpoint? start = null)
+        Checkpoint? start = null,
+        VectorBuffer? weights = null)
     {
         _run = run;
         _inbox = inbox;
@@ -89,7 +91,7 @@ internal sealed class StepLoop
         _pool = new PartialPool(run.Model.ParameterCount);
         _reduction = new TreeReduction(run.Tree, _pool);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
-        _weights = new VectorBuffer(run.Model.ParameterCount);
+        _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
         start?.Restore(run.Model, _weights, _optimizer);
         RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
@@ -125,7 +127,11 @@ internal sealed class StepLoop
     /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
     /// <exception cref="RunFailedException">The run cannot go on.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public async Task<RunResult> RunAsync(CancellationToken stop)
+    public Task<RunResult> RunAsync(CancellationToken stop) =>
+        // A thread of its own: a thread of the pool would come back from each wait later, and might be another.
+        Task.Factory.StartNew(() => Run(stop), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    private RunResult Run(CancellationToken stop)
     {
         EvaluationResult? test = null;
         TimeSpan patience = _run.Options.StopDiskPatience;
@@ -134,16 +140,18 @@ internal sealed class StepLoop
         {
             _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
             abandon.CancelAfter(_run.Options.StopGrace);
+            _inbox.Wake();
         });
+        using CancellationTokenRegistration abandoning = abandon.Token.Register(_inbox.Wake);
         using ITimer heartbeats = _time.CreateTimer(
             static inbox => ((RunInbox)inbox!).Post(new HeartbeatDue()), _inbox, _run.Options.HeartbeatInterval, _run.Options.HeartbeatInterval);
         try
         {
             while (!HasQuorum())
-                Handle(await _inbox.TakeAsync(stop).ConfigureAwait(false));
+                Handle(_inbox.Take(stop));
             while (!Position.IsEndOf(_run.Options))
             {
-                (EpochReport report, test) = await RunEpochAsync(stop, abandon.Token).ConfigureAwait(false);
+                (EpochReport report, test) = RunEpoch(stop, abandon.Token);
                 _reports = _reports.Add(report);
                 if (report.Steps == report.StepsPerEpoch)
                     (_epoch, _sums) = (_epoch + 1, default);
@@ -162,8 +170,7 @@ internal sealed class StepLoop
 
             while (_inbox.TryTake(out RunEvent? late))
                 (late as WorkerCalled)?.Link.Drain(farewell);
-            if (_checkpoints is not null)
-                await _checkpoints.FinishAsync(Position, _weights, _optimizer, patience).ConfigureAwait(false);
+            _checkpoints?.FinishAsync(Position, _weights, _optimizer, patience).GetAwaiter().GetResult();
         }
 
         return new RunResult(
@@ -173,7 +180,7 @@ internal sealed class StepLoop
     /// <summary>An epoch, or what is left of it.</summary>
     /// <param name="stop">Ends it after the step under way.</param>
     /// <param name="abandon">Ends it at once.</param>
-    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken stop, CancellationToken abandon)
+    private (EpochReport Report, EvaluationResult Test) RunEpoch(CancellationToken stop, CancellationToken abandon)
     {
         int steps = _run.StepsOfEpoch(_epoch);
         long start = Stopwatch.GetTimestamp() - (long)(_sums.Seconds * Stopwatch.Frequency);
@@ -182,7 +189,7 @@ internal sealed class StepLoop
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = await RunStepAsync(abandon).ConfigureAwait(false);
+            Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _pool.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
@@ -198,7 +205,7 @@ internal sealed class StepLoop
         }
 
         long trained = Stopwatch.GetTimestamp();
-        EvaluationResult test = await EvaluateAsync(stop).ConfigureAwait(false);
+        EvaluationResult test = Evaluate(stop);
         double evaluation = Stopwatch.GetElapsedTime(trained).TotalSeconds;
         _phases.Evaluate += evaluation;
         EpochReport report = new(
@@ -223,7 +230,7 @@ internal sealed class StepLoop
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
-    private async Task<Partial> RunStepAsync(CancellationToken cancellation)
+    private Partial RunStep(CancellationToken cancellation)
     {
         _clock.StartStep();
         _state = State.Training;
@@ -234,13 +241,13 @@ internal sealed class StepLoop
         _sum = null;
         Order();
         while (!_steps.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
 
         Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
         if (sum.Samples != _run.Plan.StepSamples(_step))
             throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
         // Finite partials may add up to what no float32 can hold.
-        if (PartialReview.FindNonFinite(_run.Model, sum) is { } where)
+        if (_review.FindNonFinite(sum) is { } where)
             throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
         _clock.EndExchange(_phases);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
@@ -251,14 +258,14 @@ internal sealed class StepLoop
         return sum;
     }
 
-    private async Task<EvaluationResult> EvaluateAsync(CancellationToken cancellation)
+    private EvaluationResult Evaluate(CancellationToken cancellation)
     {
         _state = State.Evaluating;
         _roster.Rebalance();
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
         EvaluationResult result = _evaluation.Sum();
         return double.IsFinite(result.Loss)
             ? result
@@ -319,7 +326,7 @@ internal sealed class StepLoop
                 _roster.Welcome(called.Link);
                 break;
             case WorkerReady ready:
-                Admit(ready.Worker);
+                Admit(ready);
                 break;
             case WorkerDeclined declined:
                 _roster.Decline(declined.Worker, declined.Reason);
@@ -348,15 +355,23 @@ internal sealed class StepLoop
         }
 
         _clock.NoteAnswer(partial.Worker, partial.Compute);
-        if (_review.FindFault(partial, _epoch, _step) is { } fault)
+        if (_review.FindFault(partial) is { } fault)
         {
             Refuse(partial, fault);
             return;
         }
 
+        // Looked at after it is copied: what a worker shares it could still change.
         Partial held = _pool.Rent();
         TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
+        if (_review.FindNonFinite(held) is { } where)
+        {
+            _pool.Return(held);
+            Refuse(partial, new PartialFault($"{where} is not finite (epoch {_epoch + 1}, step {_step + 1})", IsNonFinite: true));
+            return;
+        }
+
         _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
         _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
         if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
@@ -372,9 +387,7 @@ internal sealed class StepLoop
         _staleAnswers++;
         if (_roster.Membership.Find(partial.Worker) is null || _state != State.Training || !_steps.Strays(partial.Worker, partial.Node))
             return;
-        string fault = (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
-            ? $"it is of run {partial.Order.RunId}, epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, not of the step under way"
-            : $"the worker has no such order under membership {partial.Order.MembershipVersion}";
+        string fault = PartialReview.DescribeStray(partial.Order);
         NoteRefusal(partial, fault);
         Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
     }
@@ -416,11 +429,13 @@ internal sealed class StepLoop
 
     private TimeSpan Now => _time.GetElapsedTime(_start);
 
-    private void Admit(int worker)
+    private void Admit(WorkerReady ready)
     {
-        if (!_roster.Join(worker))
+        if (!_roster.Join(ready.Worker, ready.SharesMemory, out IEventSource? source))
             return;
-        _fleet?.NoteMember(_roster[worker].Member.Name);
+        if (source is not null)
+            _inbox.Attach(source);
+        _fleet?.NoteMember(_roster[ready.Worker].Member.Name);
         if (_state == State.Gathering)
             return;
         // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.

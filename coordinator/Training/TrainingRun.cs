@@ -1,13 +1,16 @@
 using System.Diagnostics;
 using Distributed.Coordinator.Checkpoints;
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
 using Distributed.Coordinator.Security;
 using Distributed.Data;
 using Distributed.Engine;
+using Distributed.Exchange;
 using Distributed.Models;
 using Distributed.Protos;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Training;
 
@@ -106,9 +109,10 @@ internal static class TrainingRun
         TextWriter notices,
         CancellationToken cancellation)
     {
-        RunInbox inbox = new();
+        using SharedExchange? shared = SharedExchange.Open(options.Exchange);
+        RunInbox inbox = shared is null ? new() : new(shared.Bell);
         CheckpointWriter? writer = null;
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, new ExchangeSeam(shared), inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
@@ -118,7 +122,10 @@ internal static class TrainingRun
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);
             writer = checkpoints is null ? null : new CheckpointWriter(checkpoints, run, start, journal, log);
             using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
-            StepLoop loop = new(run, inbox, observer, journal, log, TimeProvider.System, workers, ledger, writer, start);
+            VectorBuffer? weights = shared?.TryCreateWeights(run.Model.ParameterCount);
+            if (weights is null && options.Exchange == ExchangeChoice.Shm)
+                throw new RunFailedException("--exchange shm: there is no room for the weights in shared memory");
+            StepLoop loop = new(run, inbox, observer, journal, log, TimeProvider.System, workers, ledger, writer, start, weights);
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false), writer?.Latest);
         }
         catch (Exception exception)

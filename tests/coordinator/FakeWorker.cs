@@ -49,6 +49,8 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
             inbox.Post(new WorkerReady(id));
     }
 
+    public IEventSource? Settle(bool sharesMemory) => null;
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         if (KeepsOrders)
