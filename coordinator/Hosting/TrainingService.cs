@@ -84,6 +84,7 @@ internal sealed class TrainingService(
     private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
+        bool isReady = false;
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
@@ -95,9 +96,12 @@ internal sealed class TrainingService(
             {
                 case { Ready: { } ready }:
                     if (options.Exchange == ExchangeChoice.Shm && !ready.SharedMemory)
-                        return "it shares no memory with this coordinator, which takes no others (--exchange shm)";
+                        return Decline(worker, "it shares no memory with this coordinator, which takes no others (--exchange shm)");
+                    isReady = true;
                     inbox.Post(new WorkerReady(worker, ready.SharedMemory) { Credit = credits });
                     break;
+                case { Goodbye: { } goodbye } when !isReady:
+                    return Decline(worker, goodbye.Reason);
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";
                 case { Heartbeat: not null }:
@@ -111,5 +115,11 @@ internal sealed class TrainingService(
         }
 
         return "it ended its stream";
+    }
+
+    private string Decline(int worker, string reason)
+    {
+        inbox.Post(new WorkerDeclined(worker, reason));
+        return reason;
     }
 }

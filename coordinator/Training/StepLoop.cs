@@ -247,7 +247,7 @@ internal sealed class StepLoop
         if (sum.Samples != _run.Plan.StepSamples(_step))
             throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
         // Finite partials may add up to what no float32 can hold.
-        if (PartialReview.FindNonFinite(_run.Model, sum) is { } where)
+        if (_review.FindNonFinite(sum) is { } where)
             throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
         _clock.EndExchange(_phases);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
@@ -261,6 +261,7 @@ internal sealed class StepLoop
     private EvaluationResult Evaluate(CancellationToken cancellation)
     {
         _state = State.Evaluating;
+        _roster.Rebalance();
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
@@ -327,6 +328,9 @@ internal sealed class StepLoop
             case WorkerReady ready:
                 Admit(ready);
                 break;
+            case WorkerDeclined declined:
+                _roster.Decline(declined.Worker, declined.Reason);
+                break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
                 break;
@@ -346,26 +350,46 @@ internal sealed class StepLoop
             || (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
             || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
         {
-            _staleAnswers++;
-            if (_roster.Membership.Find(partial.Worker) is not null && _review.IsFirstStray(partial.Worker))
-                NoteRefusal(partial, $"it is of epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, where nobody waits for it");
+            Drop(partial);
             return;
         }
 
         _clock.NoteAnswer(partial.Worker, partial.Compute);
-        if (_review.FindFault(partial, _epoch, _step) is { } fault)
+        if (_review.FindFault(partial) is { } fault)
         {
             Refuse(partial, fault);
             return;
         }
 
+        // Looked at after it is copied: what a worker shares it could still change.
         Partial held = _pool.Rent();
         TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
+        if (_review.FindNonFinite(held) is { } where)
+        {
+            _pool.Return(held);
+            Refuse(partial, new PartialFault($"{where} is not finite (epoch {_epoch + 1}, step {_step + 1})", IsNonFinite: true));
+            return;
+        }
+
         _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
         _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
         if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
             Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
+    }
+
+    /// <summary>
+    /// Nobody waits for this partial. Late answers of those who are out are part of life; a member that sends something else
+    /// than it owes would be waited for in vain.
+    /// </summary>
+    private void Drop(PartialArrived partial)
+    {
+        _staleAnswers++;
+        if (_roster.Membership.Find(partial.Worker) is null || _state != State.Training || !_steps.Strays(partial.Worker, partial.Node))
+            return;
+        string fault = PartialReview.DescribeStray(partial.Order);
+        NoteRefusal(partial, fault);
+        Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
     }
 
     /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
@@ -395,9 +419,9 @@ internal sealed class StepLoop
         Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
             ? Verdict.Stale
             : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
-        if (verdict == Verdict.Stale)
-            _staleAnswers++;
-        else if (verdict == Verdict.Refused)
+        _staleAnswers += verdict == Verdict.Stale ? 1 : 0;
+        bool strays = verdict == Verdict.Stale && _state == State.Evaluating && _evaluation.IsOwedBy(block.Worker);
+        if (verdict == Verdict.Refused || strays)
             Lose(block.Worker, $"its score of block {block.Block} of the test set was refused");
     }
 
@@ -423,7 +447,6 @@ internal sealed class StepLoop
     private void Lose(int worker, string reason)
     {
         string name = _roster.NameOf(worker);
-        _review.Forget(worker);
         if (!_roster.Remove(worker, reason))
             return;
         _lastLoss = $"{name} was lost: {reason}";

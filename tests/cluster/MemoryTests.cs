@@ -22,7 +22,8 @@ public sealed class MemoryTests
         string model = files.WriteFile("tiny.json", """{"layers": [{"layer": "Flatten"}, {"layer": "Dense", "units": 10, "activation": "softmax"}]}""");
         await using RemoteCluster cluster = new([
             "--dataset", data.Directory, "--model", model, "--batch-size", "16", "--epochs", "1000000", "--max-steps", $"{Steps}", "--out", files.Out,
-            "--min-workers", "1", "--heartbeat-interval", "0.05", "--heartbeat-timeout", "0.2", "--ledger", files.Ledger]);
+            "--min-workers", "2", "--heartbeat-interval", "0.05", "--heartbeat-timeout", "0.2", "--ledger", files.Ledger]);
+        // With two workers needed the run waits for the one that is away.
         cluster.StartCoordinator();
         ProgramRun stays = cluster.StartWorker(), rejoins = cluster.StartWorker();
         ProgramRun[] watched = [cluster.Coordinator, stays, rejoins];
