@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Terminal;
 using Distributed.Coordinator.Training;
 using Spectre.Console;
@@ -25,6 +26,7 @@ internal static class TrainCommand
         Option<int> minWorkers = Number("--min-workers", "with --workers 0: train only while at least so many are there", defaults.MinWorkers);
         Option<string?> listen = new("--listen") { Description = $"where workers call (default: a free loopback port; with --workers 0 {RunOptions.DefaultListen})", HelpName = "HOST:PORT" };
         Option<string?> output = new("--out") { Description = "folder for run.json and model.safetensors (default: runs/<time>)", HelpName = "DIR" };
+        StatusSettings status = new();
         OptimizerOptions optimizer = new();
         DatasetOptions data = new($"default: {DefaultDataset}");
 
@@ -33,6 +35,7 @@ internal static class TrainCommand
         optimizer.AddTo(command);
         foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, listen, output])
             command.Options.Add(option);
+        status.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
         {
             RunOptions options = new()
@@ -50,17 +53,29 @@ internal static class TrainCommand
                 MinWorkers = parsed.GetValue(minWorkers),
                 Listen = parsed.GetValue(listen),
                 OutputDirectory = parsed.GetValue(output),
+                Status = status.Read(parsed),
             };
+            options.Validate();
             // Results go to standard output, what is only of interest to standard error.
             TextWriter notices = parsed.InvocationConfiguration.Error;
-            using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
-            (string folder, RunResult result) = await TrainingRun.ExecuteAsync(
-                options,
-                token => data.LoadAsync(parsed, DefaultDataset, token),
-                live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
-                notices,
-                cancellation).ConfigureAwait(false);
-            notices.WriteLine($"{folder}: {(result.Test is { } test ? $"test accuracy {test.Accuracy:0.0000}, test loss {test.Loss:0.0000}, " : "")}weights {result.WeightsSha256}");
+            await using RunStatus shown = new(options, notices);
+            try
+            {
+                using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
+                (string folder, RunResult result) = await TrainingRun.ExecuteAsync(
+                    options,
+                    token => data.LoadAsync(parsed, DefaultDataset, token),
+                    live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
+                    shown,
+                    notices,
+                    cancellation).ConfigureAwait(false);
+                notices.WriteLine($"{folder}: {(result.Test is { } test ? $"test accuracy {test.Accuracy:0.0000}, test loss {test.Loss:0.0000}, " : "")}weights {result.WeightsSha256}");
+            }
+            finally
+            {
+                await shown.LingerAsync(cancellation).ConfigureAwait(false);
+            }
+
             return 0;
         });
         return command;

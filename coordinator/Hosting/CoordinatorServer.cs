@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Sockets;
 using Distributed.Coordinator.Training;
 using Microsoft.AspNetCore.Connections;
@@ -71,13 +70,11 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         catch (Exception exception) when (exception is IOException or SocketException)
         {
             await app.DisposeAsync().ConfigureAwait(false);
-            throw new ConfigurationException($"{listen.Option} {listen.Text}: {Describe(exception)}", exception);
+            throw new ConfigurationException($"{listen.Option} {listen.Text}: {DescribeBindFailure(exception)}", exception);
         }
 
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        IPAddress host = listen.EndPoint.Address;
-        host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
-        return new CoordinatorServer(app, new UriBuilder(Uri.UriSchemeHttp, host.ToString(), new Uri(address).Port).Uri);
+        return new CoordinatorServer(app, listen.ToLocalUri(new Uri(address).Port));
     }
 
     public async ValueTask DisposeAsync()
@@ -86,7 +83,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         await _app.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static string Describe(Exception exception)
+    /// <summary>Why a port could not be opened, in a few words.</summary>
+    internal static string DescribeBindFailure(Exception exception)
     {
         for (Exception? cause = exception; cause is not null; cause = cause.InnerException)
         {

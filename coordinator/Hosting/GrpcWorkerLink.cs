@@ -25,10 +25,15 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     private readonly HashSet<int> _blocksSent = [];
     private RunDefinition? _run;
     private long _lastHeard = Stopwatch.GetTimestamp();
+    private long _bytesSent, _bytesReceived;
 
     public Member Member { get; } = member;
 
     public TimeSpan Silence => Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard));
+
+    public long BytesSent => Volatile.Read(ref _bytesSent);
+
+    public long BytesReceived => Volatile.Read(ref _bytesReceived);
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -100,7 +105,12 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     }
 
     /// <summary>Notes that the worker is alive.</summary>
-    public void Hear() => Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+    /// <param name="bytes">Size of what was heard.</param>
+    public void Hear(int bytes = 0)
+    {
+        Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+        Interlocked.Add(ref _bytesReceived, bytes);
+    }
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
     public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
@@ -110,7 +120,10 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
         await foreach (IEnumerable<CoordinatorMessage> messages in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
             foreach (CoordinatorMessage message in messages)
+            {
                 await stream.WriteAsync(message, cancellation).ConfigureAwait(false);
+                Interlocked.Add(ref _bytesSent, message.CalculateSize());
+            }
         }
 
         timer.Dispose();

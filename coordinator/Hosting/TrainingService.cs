@@ -74,7 +74,7 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
         int worker = link.Member.Id;
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            link.Hear();
+            link.Hear(stream.Current.CalculateSize());
             switch (stream.Current)
             {
                 case { Partial: { Id: { } id, Node: { } node } partial }:

@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Status;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Training;
@@ -38,6 +39,8 @@ internal sealed record RunOptions
 
     /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
     public string? OutputDirectory { get; init; }
+
+    public StatusOptions Status { get; init; } = new();
 
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 
@@ -79,6 +82,7 @@ internal sealed record RunOptions
         if (IsSingleMachine && MinWorkers > Workers)
             throw new ConfigurationException($"--min-workers {MinWorkers} is more than --workers {Workers}, which start here");
         Optimizer.Validate();
+        Status.Validate();
         _ = ListenAddress();
     }
 

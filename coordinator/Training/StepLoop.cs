@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Diagnostics;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Members;
+using Distributed.Coordinator.Status;
 using Distributed.Models;
 using Distributed.Optimizers;
 using Distributed.Protos;
@@ -23,6 +24,7 @@ internal sealed class StepLoop
     private readonly RunInbox _inbox;
     private readonly IRunObserver _observer;
     private readonly RunJournal _journal;
+    private readonly RunMonitor _monitor;
     private readonly ILogger _log;
     private readonly Roster _roster;
     private readonly StepLedger _steps;
@@ -44,15 +46,16 @@ internal sealed class StepLoop
     private string _lastLoss = "none ever joined";
     private long _lastLook = Stopwatch.GetTimestamp();
 
-    public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, RunJournal journal, ILogger log)
+    public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, RunMonitor monitor, ILogger log)
     {
         _run = run;
         _inbox = inbox;
         _observer = observer;
-        _journal = journal;
+        _monitor = monitor;
+        _journal = monitor.Journal;
         _log = log;
         _localWorkers = run.Options.Workers;
-        _roster = new Roster(run, journal, log);
+        _roster = new Roster(run, _journal, log);
         _detector = new FailureDetector(run.Options.HeartbeatInterval, run.Options.HeartbeatTimeout);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
@@ -61,6 +64,7 @@ internal sealed class StepLoop
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
+        monitor.Phases = _phases;
     }
 
     private enum State
@@ -110,13 +114,14 @@ internal sealed class StepLoop
 
     private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartEpoch(_epoch + 1);
         int steps = _run.StepsOfEpoch(_epoch);
         double lossSum = 0;
         int correct = 0;
         long samples = 0;
         long start = Stopwatch.GetTimestamp();
         long lastSnapshot = start;
-        _progress.Latest = new RunSnapshot(_epoch + 1, 0, steps, 0, 0, 0);
+        Show(new RunSnapshot(_epoch + 1, 0, steps, 0, 0, 0));
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = 0; _step < steps; _step++)
         {
@@ -124,12 +129,13 @@ internal sealed class StepLoop
             lossSum += sum.LossSum;
             correct += sum.Correct;
             samples += sum.Samples;
+            _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _step + 1, sum.LossSum, sum.Correct, sum.Samples, _clock);
             _pool.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
                 double rate = samples / Stopwatch.GetElapsedTime(start).TotalSeconds;
-                _progress.Latest = new RunSnapshot(_epoch + 1, _step + 1, steps, lossSum / samples, (double)correct / samples, rate);
+                Show(new RunSnapshot(_epoch + 1, _step + 1, steps, lossSum / samples, (double)correct / samples, rate));
             }
         }
 
@@ -148,12 +154,20 @@ internal sealed class StepLoop
             test.Loss,
             test.Accuracy,
             WeightsHash.Sha256(_weights.Values));
+        _monitor.AddEpoch(report, test, TimeSpan.FromSeconds(seconds - training));
         return (report, test);
+    }
+
+    private void Show(RunSnapshot position)
+    {
+        _progress.Latest = position;
+        _monitor.Publish(position);
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
     private async Task<Partial> RunStepAsync(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartStep(_epoch + 1, _step + 1, _roster.Count);
         _clock.StartStep();
         _state = State.Training;
         _roster.Rebalance();
@@ -174,6 +188,7 @@ internal sealed class StepLoop
 
     private async Task<EvaluationResult> EvaluateAsync(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartEvaluation(_epoch + 1);
         _state = State.Evaluating;
         _evaluation.Begin();
         Order();
@@ -188,11 +203,14 @@ internal sealed class StepLoop
         if (_roster.Count < _run.Options.MinWorkers && !_run.Options.IsSingleMachine)
         {
             Log.Paused(_log, _roster.Count, _run.Options.MinWorkers);
+            _monitor.Enter(RunState.Paused);
             return;
         }
 
         Membership membership = _roster.Membership;
         OrderId order = new(_run.RunId, membership.Version, _epoch, _step);
+        _monitor.Change(membership);
+        _monitor.Enter(_roster.Count == 0 ? RunState.Paused : _state == State.Evaluating ? RunState.Evaluating : RunState.Training);
         if (_state == State.Training)
         {
             foreach (StepAssignment assignment in _steps.AssignOpen(membership))
@@ -216,7 +234,9 @@ internal sealed class StepLoop
                 Add(block);
                 break;
             case WorkerJoined joined:
+                _monitor.Joined(joined.Link);
                 _roster.Join(joined.Link);
+                _monitor.Change(_roster.Membership);
                 // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.
                 if (_state != State.Gathering && _roster.Membership.Leases.Contains(Membership.Nobody))
                     _roster.Rebalance();
@@ -269,7 +289,7 @@ internal sealed class StepLoop
         }
 
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        _clock.Note(partial.Worker, partial.Compute);
+        _clock.Note(partial.Worker, partial.Compute, partial.Samples);
         _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
     }
 
@@ -300,6 +320,8 @@ internal sealed class StepLoop
         string name = _roster.NameOf(worker);
         if (!_roster.Remove(worker, reason))
             return;
+        _monitor.Lost(worker);
+        _monitor.Change(_roster.Membership);
         _lastLoss = $"{name} was lost: {reason}";
         _steps.Lose(worker);
         _evaluation.Lose(worker);

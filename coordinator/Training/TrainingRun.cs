@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
+using Distributed.Coordinator.Status;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Models;
@@ -20,10 +21,9 @@ internal static class TrainingRun
     /// <exception cref="ConfigurationException">The options, the model or the data are wrong.</exception>
     /// <exception cref="RunFailedException">The run could not be carried out.</exception>
     public static async Task<(string Folder, RunResult Result)> ExecuteAsync(
-        RunOptions options, Func<CancellationToken, Task<LocatedDataset>> loadDataset, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
+        RunOptions options, Func<CancellationToken, Task<LocatedDataset>> loadDataset, IRunObserver observer, RunStatus status, TextWriter notices, CancellationToken cancellation)
     {
         long start = Stopwatch.GetTimestamp();
-        options.Validate();
         ModelDefinition model = BuiltInModels.Load(options.Model);
         RunFolder folder = RunFolder.Open(options.OutputDirectory, DateTimeOffset.Now);
         try
@@ -31,10 +31,19 @@ internal static class TrainingRun
             Task<RunDefinition> loading = Task.Run(() => DefineAsync(options, model, loadDataset, cancellation), cancellation);
             (RunDefinition run, RunResult result) = options.MaxSteps == 0
                 ? await InitializeAsync(loading).ConfigureAwait(false)
-                : await TrainAsync(options, loading, observer, notices, cancellation).ConfigureAwait(false);
+                : await TrainAsync(options, loading, folder, observer, status, notices, cancellation).ConfigureAwait(false);
             WeightsFile.Write(Path.Combine(folder.Directory, "model.safetensors"), run.Model, run.Dataset.Source, result.Weights);
             RunFile.Create(run, result, Stopwatch.GetElapsedTime(start)).Write(Path.Combine(folder.Directory, "run.json"));
+            status.Monitor.End(RunState.Completed);
+            if (options.MaxSteps != 0)
+                status.WriteReport(Path.Combine(folder.Directory, "report.html"));
             return (folder.Directory, result);
+        }
+        catch (Exception exception)
+        {
+            bool isTold = cancellation.IsCancellationRequested;
+            status.Monitor.End(isTold ? RunState.Stopping : RunState.Failed, isTold ? null : exception.Message);
+            throw;
         }
         finally
         {
@@ -61,18 +70,20 @@ internal static class TrainingRun
     }
 
     private static async Task<(RunDefinition Run, RunResult Result)> TrainAsync(
-        RunOptions options, Task<RunDefinition> loading, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
+        RunOptions options, Task<RunDefinition> loading, RunFolder folder, IRunObserver observer, RunStatus status, TextWriter notices, CancellationToken cancellation)
     {
         RunInbox inbox = new();
-        RunJournal journal = new(TimeProvider.System);
+        Task opening = Task.Run(() => status.OpenAsync(folder.Directory, cancellation), cancellation);
         await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
         try
         {
+            await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
+            status.Monitor.Run = run;
             if (workers is null)
-                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {options.ListenAddress().Text}");
-            StepLoop loop = new(run, inbox, observer, journal, server.Logging.CreateLogger("coordinator"));
+                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {(options.ListenAddress() is { EndPoint.Port: not 0 } listen ? listen.Text : server.LocalAddress.Authority)}");
+            StepLoop loop = new(run, inbox, observer, status.Monitor, server.Logging.CreateLogger("coordinator"));
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false));
         }
         catch (Exception exception)

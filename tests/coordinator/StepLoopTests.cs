@@ -1,3 +1,4 @@
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -171,7 +172,7 @@ public sealed class StepLoopTests : IDisposable
         foreach (FakeWorker fake in fakes)
             _inbox.Post(new WorkerJoined(fake));
         _observer.Ended.Clear();
-        RunResult result = await new StepLoop(run, _inbox, _observer, new RunJournal(TimeProvider.System), NullLogger.Instance).RunAsync(TestContext.Current.CancellationToken);
+        RunResult result = await new StepLoop(run, _inbox, _observer, new RunMonitor(options, new RunJournal(TimeProvider.System)), NullLogger.Instance).RunAsync(TestContext.Current.CancellationToken);
         while (_inbox.TryTake(out _))
         {
         }

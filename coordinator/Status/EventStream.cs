@@ -1,0 +1,152 @@
+using System.Text;
+
+namespace Distributed.Coordinator.Status;
+
+/// <summary>
+/// Server-sent events for any number of readers. One clock makes one frame a few times a second, while anybody reads at
+/// all; every reader sends itself the newest one whenever it has sent the one before. A reader that takes nothing in for
+/// <see cref="SlowReader"/> is dropped; nobody waits for it.
+/// </summary>
+internal sealed class EventStream(Func<byte[]> status) : IAsyncDisposable
+{
+    /// <summary>The name of the last event, after which there is nothing to come.</summary>
+    public const string EndEvent = "end";
+
+    private const int ManyReaders = 32;
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan IntervalForMany = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
+
+    private readonly CancellationTokenSource _disposed = new();
+    private readonly Lock _lock = new();
+    private readonly TaskCompletionSource _allGone = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Frame _latest = new(0, [], IsLast: false);
+    private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Task _clock = Task.CompletedTask;
+    private int _readers;
+    private bool _isTicking;
+
+    /// <summary>Who listens just now.</summary>
+    public int Readers => Volatile.Read(ref _readers);
+
+    /// <summary>Sends frames to one reader until the stream ends, the reader goes, or it falls behind for too long.</summary>
+    /// <param name="write">Writes and flushes; completes once there is room for more.</param>
+    public async Task SendAsync(Func<byte[], CancellationToken, Task> write, CancellationToken cancellation)
+    {
+        Join();
+        try
+        {
+            long sent = 0;
+            while (true)
+            {
+                (Frame frame, Task next) = Newest();
+                if (frame.Number <= sent)
+                {
+                    await next.WaitAsync(cancellation).ConfigureAwait(false);
+                    continue;
+                }
+
+                using CancellationTokenSource slow = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+                slow.CancelAfter(SlowReader);
+                await write(frame.Bytes, slow.Token).ConfigureAwait(false);
+                sent = frame.Number;
+                if (frame.IsLast)
+                    return;
+            }
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    /// <summary>Sends the last frame, and waits until all readers have it or the time is up.</summary>
+    public async Task EndAsync(TimeSpan atMost)
+    {
+        await _disposed.CancelAsync().ConfigureAwait(false);
+        await _clock.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        lock (_lock)
+        {
+            PublishLocked(isLast: true);
+            if (_readers == 0)
+                _allGone.TrySetResult();
+        }
+
+        await Task.WhenAny(_allGone.Task, Task.Delay(atMost)).ConfigureAwait(false);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _disposed.CancelAsync().ConfigureAwait(false);
+        await _clock.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _disposed.Dispose();
+    }
+
+    private (Frame Frame, Task Next) Newest()
+    {
+        lock (_lock)
+            return (_latest, _next.Task);
+    }
+
+    private void Join()
+    {
+        lock (_lock)
+        {
+            _readers++;
+            if (_latest.IsLast)
+                return;
+            if (_isTicking || _disposed.IsCancellationRequested)
+                return;
+            _isTicking = true;
+            PublishLocked(isLast: false);
+            _clock = Task.Run(TickAsync);
+        }
+    }
+
+    private void Leave()
+    {
+        lock (_lock)
+        {
+            if (--_readers == 0 && _latest.IsLast)
+                _allGone.TrySetResult();
+        }
+    }
+
+    private async Task TickAsync()
+    {
+        while (true)
+        {
+            await Task.Delay(Readers > ManyReaders ? IntervalForMany : Interval, _disposed.Token).ConfigureAwait(false);
+            lock (_lock)
+            {
+                if (_readers == 0)
+                {
+                    _isTicking = false;
+                    return;
+                }
+
+                PublishLocked(isLast: false);
+            }
+        }
+    }
+
+    private void PublishLocked(bool isLast)
+    {
+        if (_latest.IsLast)
+            return;
+        _latest = new Frame(_latest.Number + 1, Compose(_latest.Number + 1, isLast), isLast);
+        TaskCompletionSource next = _next;
+        _next = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        next.SetResult();
+    }
+
+    private byte[] Compose(long number, bool isLast)
+    {
+        byte[] data = status();
+        byte[] head = Encoding.ASCII.GetBytes($"event: status\nid: {number}\nretry: 1000\ndata: ");
+        byte[] tail = isLast ? Encoding.ASCII.GetBytes($"\n\nevent: {EndEvent}\ndata: {{}}\n\n") : "\n\n"u8.ToArray();
+        return [.. head, .. data, .. tail];
+    }
+
+    private sealed record Frame(long Number, byte[] Bytes, bool IsLast);
+}
