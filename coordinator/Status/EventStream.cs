@@ -7,7 +7,9 @@ namespace Distributed.Coordinator.Status;
 /// all; every reader sends itself the newest one whenever it has sent the one before. A reader that takes nothing in for
 /// <see cref="SlowReader"/> is dropped; nobody waits for it.
 /// </summary>
-internal sealed class EventStream(Func<byte[]> status) : IAsyncDisposable
+/// <param name="status">Makes the data of a frame.</param>
+/// <param name="lastWords">Makes the events, by name and data, that come in the last frame besides.</param>
+internal sealed class EventStream(Func<byte[]> status, Func<IEnumerable<(string Name, byte[] Data)>> lastWords) : IAsyncDisposable
 {
     /// <summary>The name of the last event, after which there is nothing to come.</summary>
     public const string EndEvent = "end";
@@ -142,10 +144,25 @@ internal sealed class EventStream(Func<byte[]> status) : IAsyncDisposable
 
     private byte[] Compose(long number, bool isLast)
     {
-        byte[] data = status();
-        byte[] head = Encoding.ASCII.GetBytes($"event: status\nid: {number}\nretry: 1000\ndata: ");
-        byte[] tail = isLast ? Encoding.ASCII.GetBytes($"\n\nevent: {EndEvent}\ndata: {{}}\n\n") : "\n\n"u8.ToArray();
-        return [.. head, .. data, .. tail];
+        using MemoryStream frame = new();
+        if (isLast)
+        {
+            foreach ((string name, byte[] data) in lastWords())
+                Write(frame, $"event: {name}\n", data);
+        }
+
+        Write(frame, $"event: status\nid: {number}\nretry: 1000\n", status());
+        if (isLast)
+            Write(frame, $"event: {EndEvent}\n", "{}"u8);
+        return frame.ToArray();
+    }
+
+    private static void Write(MemoryStream frame, string fields, ReadOnlySpan<byte> data)
+    {
+        frame.Write(Encoding.ASCII.GetBytes(fields));
+        frame.Write("data: "u8);
+        frame.Write(data);
+        frame.Write("\n\n"u8);
     }
 
     private sealed record Frame(long Number, byte[] Bytes, bool IsLast);

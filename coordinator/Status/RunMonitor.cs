@@ -41,6 +41,8 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
 
     public RunJournal Journal { get; } = journal;
 
+    public DateTimeOffset Started { get; } = DateTimeOffset.UtcNow;
+
     public LearningCurve Curve { get; } = new();
 
     /// <summary>Null while the data is being loaded.</summary>

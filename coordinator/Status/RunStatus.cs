@@ -25,6 +25,9 @@ internal sealed class RunStatus : IAsyncDisposable
 
     public RunMonitor Monitor { get; }
 
+    /// <summary>Where the endpoint is; null where there is none.</summary>
+    public Uri? Address => _server?.Address;
+
     private StatusOptions Options => Monitor.Options.Status;
 
     /// <summary>Opens the port, and the event files in the run's folder.</summary>
@@ -37,7 +40,14 @@ internal sealed class RunStatus : IAsyncDisposable
         if (!Options.IsOn)
             return;
         _server = await StatusServer.StartAsync(Options, Monitor, _composer, _telemetry, cancellation).ConfigureAwait(false);
-        _notices.WriteLine($"status at {_server.Address}");
+    }
+
+    /// <summary>All is in order and the run begins: tells where to watch it, which before would only bury a user's mistake.</summary>
+    public void Begin(RunDefinition run)
+    {
+        Monitor.Run = run;
+        if (_server is not null)
+            _notices.WriteLine($"status at {_server.Address}");
     }
 
     /// <summary>Writes the page of the finished run, which needs no coordinator any more.</summary>

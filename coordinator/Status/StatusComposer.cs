@@ -27,6 +27,7 @@ internal sealed class StatusComposer(RunMonitor monitor)
             : 0;
         return new StatusDocument(
             run?.RunId,
+            monitor.Started,
             moment.State,
             moment.Failure,
             monitor.Options.Model,

@@ -8,6 +8,7 @@ namespace Distributed.Coordinator.Status;
 /// <summary>What GET /status says. Its field names, in snake case, are a contract; null is what is not known yet.</summary>
 internal sealed record StatusDocument(
     [property: Description("Id of the run; null while the data is being loaded.")] string? Run,
+    [property: Description("When the coordinator began with it.")] DateTimeOffset Started,
     [property: Description("What the run is doing.")] RunState State,
     [property: Description("Why the run failed.")] string? Failure,
     [property: Description("As given with --model.")] string Model,

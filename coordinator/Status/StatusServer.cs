@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 using Distributed.Coordinator.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -12,7 +13,7 @@ namespace Distributed.Coordinator.Status;
 internal sealed class StatusServer : IAsyncDisposable
 {
     // What is still to be told at the end must not hold up the end.
-    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan LastWordsTime = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
     private readonly WebApplication _app;
@@ -50,7 +51,7 @@ internal sealed class StatusServer : IAsyncDisposable
     public async Task EndAsync()
     {
         _hasEnded = true;
-        await _events.EndAsync(LastWords).ConfigureAwait(false);
+        await _events.EndAsync(LastWordsTime).ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
@@ -66,7 +67,7 @@ internal sealed class StatusServer : IAsyncDisposable
         ListenAddress listen, StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         Serialized serialized = new(composer);
-        EventStream events = new(serialized.Latest);
+        EventStream events = new(serialized.Latest, () => LastWords(monitor, composer));
         WebApplication app = Build(listen);
         app.Use(new RequestGuard([.. options.Hosts, listen.Host]).InvokeAsync);
         app.UseExceptionHandler();
@@ -90,6 +91,14 @@ internal sealed class StatusServer : IAsyncDisposable
         return new StatusServer(app, events, listen.ToLocalUri(new Uri(address).Port));
     }
 
+    /// <summary>What a page would still have to fetch after the last event, when there is nobody to answer any more.</summary>
+    private static IEnumerable<(string Name, byte[] Data)> LastWords(RunMonitor monitor, StatusComposer composer)
+    {
+        yield return ("curve", JsonSerializer.SerializeToUtf8Bytes(monitor.Curve.Read(), StatusJson.Default.CurveDocument));
+        if (composer.Result() is { } result)
+            yield return ("result", JsonSerializer.SerializeToUtf8Bytes(result, StatusJson.Default.ResultDocument));
+    }
+
     private static WebApplication Build(ListenAddress listen)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -106,7 +115,7 @@ internal sealed class StatusServer : IAsyncDisposable
         builder.Services.ConfigureHttpJsonOptions(static http =>
         {
             http.SerializerOptions.TypeInfoResolverChain.Insert(0, StatusJson.Default);
-            http.SerializerOptions.PropertyNamingPolicy = System.Text.Json.JsonNamingPolicy.SnakeCaseLower;
+            http.SerializerOptions.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
             // Numbers are numbers: the default for the web would have the document allow strings, too.
             http.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
         });

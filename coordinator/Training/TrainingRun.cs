@@ -80,7 +80,7 @@ internal static class TrainingRun
         {
             await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
-            status.Monitor.Run = run;
+            status.Begin(run);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {(options.ListenAddress() is { EndPoint.Port: not 0 } listen ? listen.Text : server.LocalAddress.Authority)}");
             StepLoop loop = new(run, inbox, observer, status.Monitor, server.Logging.CreateLogger("coordinator"));

@@ -10,6 +10,7 @@ internal sealed class ShownRun : IAsyncDisposable
     private readonly TinyRun _tiny = new(train: 100, test: 45);
     private readonly RunStatus _status;
     private readonly StringWriter _notices = new();
+    private bool _hasEnded;
 
     private ShownRun(StatusOptions options)
     {
@@ -29,7 +30,7 @@ internal sealed class ShownRun : IAsyncDisposable
     {
         ShownRun run = new(options ?? new StatusOptions());
         await run._status.OpenAsync(run._tiny.Dataset.Source, TestContext.Current.CancellationToken);
-        run.Address = new Uri(run._notices.ToString().Split("status at ")[1].Trim());
+        run.Address = run._status.Address!;
         run.Client = new HttpClient { BaseAddress = run.Address };
         return run;
     }
@@ -72,12 +73,14 @@ internal sealed class ShownRun : IAsyncDisposable
     {
         Monitor.End(RunState.Completed);
         await _status.DisposeAsync();
+        _hasEnded = true;
     }
 
     public async ValueTask DisposeAsync()
     {
         Client.Dispose();
-        await _status.DisposeAsync();
+        if (!_hasEnded)
+            await _status.DisposeAsync();
         await _notices.DisposeAsync();
         _tiny.Dispose();
     }
