@@ -22,7 +22,8 @@ internal static class StatusCommand
     {
         Option<string> url = new("--status") { Description = "of the run to look at, as `train` prints it", DefaultValueFactory = static _ => DefaultUrl, HelpName = "URL" };
         Option<bool> watch = new("--watch") { Description = "follow the run to its end" };
-        Command command = new("status", "Show how a run is going.") { url, watch };
+        Option<bool> health = new("--health") { Description = "only ask whether the coordinator is alive: for containers, which go by the exit code" };
+        Command command = new("status", "Show how a run is going.") { url, watch, health };
         command.SetAction(async (parsed, cancellation) =>
         {
             Uri address = Parse(parsed.GetValue(url)!);
@@ -30,7 +31,8 @@ internal static class StatusCommand
             TextWriter output = parsed.InvocationConfiguration.Output;
             try
             {
-                return parsed.GetValue(watch)
+                return parsed.GetValue(health) ? await CheckHealthAsync(client, output, cancellation).ConfigureAwait(false)
+                    : parsed.GetValue(watch)
                     ? await WatchAsync(client, output, cancellation).ConfigureAwait(false)
                     : await ShowAsync(client, output, cancellation).ConfigureAwait(false);
             }
@@ -40,6 +42,14 @@ internal static class StatusCommand
             }
         });
         return command;
+    }
+
+    private static async Task<int> CheckHealthAsync(HttpClient client, TextWriter output, CancellationToken cancellation)
+    {
+        byte[] json = await client.GetByteArrayAsync("healthz", cancellation).WaitAsync(Silence, cancellation).ConfigureAwait(false);
+        HealthDocument? health = JsonSerializer.Deserialize(json, StatusJson.Default.HealthDocument);
+        await output.WriteLineAsync(health?.Status).ConfigureAwait(false);
+        return 0;
     }
 
     private static async Task<int> ShowAsync(HttpClient client, TextWriter output, CancellationToken cancellation)

@@ -14,7 +14,7 @@ internal sealed class StatusSettings
 
     private readonly Option<string[]> _host = new("--status-host")
     {
-        Description = "a name, beyond localhost and addresses, under which the status endpoint is called; may be repeated",
+        Description = "a name, beyond localhost and addresses, under which the status endpoint is called; may be repeated, or be a list with commas",
         HelpName = "NAME",
     };
 
@@ -36,7 +36,7 @@ internal sealed class StatusSettings
     public StatusOptions Read(ParseResult parsed) => new()
     {
         Address = parsed.GetValue(_status),
-        Hosts = parsed.GetValue(_host) ?? [],
+        Hosts = [.. (parsed.GetValue(_host) ?? []).SelectMany(static names => names.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))],
         Linger = parsed.GetResult(_linger) is null ? TimeSpan.Zero : parsed.GetValue(_linger) is { } seconds ? Duration(seconds) : null,
         TensorBoard = parsed.GetValue(_tensorBoard),
     };

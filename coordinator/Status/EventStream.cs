@@ -5,11 +5,12 @@ namespace Distributed.Coordinator.Status;
 /// <summary>
 /// Server-sent events for any number of readers. One clock makes one frame a few times a second, while anybody reads at
 /// all; every reader sends itself the newest one whenever it has sent the one before. A reader that takes nothing in for
-/// <see cref="SlowReader"/> is dropped; nobody waits for it.
+/// <paramref name="patience"/> is dropped; nobody waits for it.
 /// </summary>
 /// <param name="status">Makes the data of a frame.</param>
 /// <param name="lastWords">Makes the events, by name and data, that come in the last frame besides.</param>
-internal sealed class EventStream(Func<byte[]> status, Func<IEnumerable<(string Name, byte[] Data)>> lastWords) : IAsyncDisposable
+/// <param name="patience">How long a reader may take to take a frame in.</param>
+internal sealed class EventStream(Func<byte[]> status, Func<IEnumerable<(string Name, byte[] Data)>> lastWords, TimeSpan patience) : IAsyncDisposable
 {
     /// <summary>The name of the last event, after which there is nothing to come.</summary>
     public const string EndEvent = "end";
@@ -17,7 +18,6 @@ internal sealed class EventStream(Func<byte[]> status, Func<IEnumerable<(string 
     private const int ManyReaders = 32;
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan IntervalForMany = TimeSpan.FromMilliseconds(500);
-    private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
 
     private readonly CancellationTokenSource _disposed = new();
     private readonly Lock _lock = new();
@@ -49,7 +49,7 @@ internal sealed class EventStream(Func<byte[]> status, Func<IEnumerable<(string 
                 }
 
                 using CancellationTokenSource slow = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-                slow.CancelAfter(SlowReader);
+                slow.CancelAfter(patience);
                 await write(frame.Bytes, slow.Token).ConfigureAwait(false);
                 sent = frame.Number;
                 if (frame.IsLast)

@@ -1,18 +1,15 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using System.Diagnostics;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
+using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Coordinator.Status;
 
-/// <summary>The last checkpoint.</summary>
-/// <param name="Step">Steps of the run that it holds.</param>
-/// <param name="Duration">How long it took to write.</param>
-internal sealed record CheckpointMoment(long Step, DateTimeOffset Time, TimeSpan Duration, string Path);
-
-/// <summary>A moment of a run as the step loop sees it: immutable, published whole, so that its parts agree.</summary>
-internal sealed record RunMoment(
+/// <summary>A picture of a run as the step loop sees it: immutable, published whole, so that its parts agree.</summary>
+internal sealed record RunPicture(
     RunState State,
     RunSnapshot Position,
     Membership? Membership,
@@ -30,12 +27,11 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     private const int MostLost = 32;
 
     private readonly ConcurrentDictionary<int, WorkerMonitor> _workers = new();
-    private readonly ConcurrentDictionary<int, IWorkerLink> _newcomers = new();
     private readonly long _start = Stopwatch.GetTimestamp();
-    private RunMoment _moment = new(RunState.Waiting, RunSnapshot.Start, null, [], null, null);
+    private RunPicture _picture = new(RunState.Waiting, RunSnapshot.Start, null, [], null, null);
     private RunDefinition? _run;
-    private CheckpointMoment? _checkpoint;
-    private long _steps, _images, _trainingTicks, _evaluationTicks, _end;
+    private bool _isStopping;
+    private long _steps, _images, _trainingTicks, _evaluationTicks, _evaluations, _end;
 
     public RunOptions Options { get; } = options;
 
@@ -52,14 +48,13 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
         set => Volatile.Write(ref _run, value);
     }
 
-    public RunMoment Moment => Volatile.Read(ref _moment);
+    public RunPicture Picture => Volatile.Read(ref _picture);
 
-    /// <summary>The last one; null while there is none. Any thread may set it.</summary>
-    public CheckpointMoment? Checkpoint
-    {
-        get => Volatile.Read(ref _checkpoint);
-        set => Volatile.Write(ref _checkpoint, value);
-    }
+    /// <summary>Says how the checkpoints stand; null before the first. Any thread may ask.</summary>
+    public Func<CheckpointStatus?> Checkpoints { get; set; } = static () => null;
+
+    /// <summary>What the run does: told to stop, it stops, whatever it still has to do for that.</summary>
+    public RunState State => Picture.State is var state && Volatile.Read(ref _isStopping) && state is not (RunState.Completed or RunState.Failed) ? RunState.Stopping : state;
 
     /// <summary>Workers that are in, and the last that were, by id.</summary>
     public IEnumerable<WorkerMonitor> Workers => _workers.Values.OrderBy(static worker => worker.Member.Id);
@@ -76,60 +71,83 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     /// <summary>Time spent on scoring the test set.</summary>
     public TimeSpan EvaluationTime => new(Volatile.Read(ref _evaluationTicks));
 
+    /// <summary>How often this process has scored it.</summary>
+    public long Evaluations => Volatile.Read(ref _evaluations);
+
     /// <summary>Since the start; stands still once the run has ended.</summary>
     public TimeSpan Elapsed => Volatile.Read(ref _end) is var end and not 0 ? Stopwatch.GetElapsedTime(_start, end) : Stopwatch.GetElapsedTime(_start);
 
     /// <summary>Called after each step, with its duration. Set before the run begins.</summary>
     public Action<TimeSpan>? OnStep { get; set; }
 
-    /// <summary>Where the time went, in the phases of run.json; the step loop's own object. Set before the run begins.</summary>
-    public Phases Phases { get; set; } = new();
+    /// <summary>Where the time went, in the phases of run.json; the step loop's own object.</summary>
+    public Phases Phases { get; private set; } = new();
+
+    /// <summary>The run begins, or goes on.</summary>
+    /// <param name="history">Epochs that an earlier process has made.</param>
+    public void Begin(IEnumerable<EpochReport> history, Phases phases)
+    {
+        Phases = phases;
+        Set(_picture with { History = [.. history] });
+    }
 
     /// <summary>The run does something else from here on.</summary>
     public void Enter(RunState state)
     {
-        if (_moment.State != state)
-            Set(_moment with { State = state });
+        if (_picture.State != state)
+            Set(_picture with { State = state });
     }
 
-    /// <summary>The membership has changed.</summary>
-    public void Change(Membership membership)
+    /// <summary>The run was told to stop. Any thread may tell.</summary>
+    public void Stop() => Volatile.Write(ref _isStopping, true);
+
+    /// <summary>A worker is in.</summary>
+    public void Join(IWorkerLink link, Membership membership)
     {
-        foreach (Member member in membership.Members)
-        {
-            if (_newcomers.TryRemove(member.Id, out IWorkerLink? link))
-                _workers[member.Id] = new WorkerMonitor(member, link);
-        }
-
-        if (_moment.Membership != (object)membership)
-            Set(_moment with { Membership = membership });
+        _workers[link.Member.Id] = new WorkerMonitor(membership.Find(link.Member.Id) ?? link.Member, link);
+        Change(membership);
     }
 
-    public void Joined(IWorkerLink link) => _newcomers[link.Member.Id] = link;
-
-    public void Lost(int worker)
+    /// <summary>A worker is out.</summary>
+    public void Lose(int worker, Membership membership)
     {
         if (_workers.TryGetValue(worker, out WorkerMonitor? lost))
             lost.Lose();
         if (Workers.Where(static other => other.IsLost).ToArray() is { Length: > MostLost } all)
             _workers.TryRemove(all[0].Member.Id, out _);
+        Change(membership);
+    }
+
+    /// <summary>The membership may have changed.</summary>
+    public void Change(Membership membership)
+    {
+        if (_picture.Membership != (object)membership)
+            Set(_picture with { Membership = membership });
+    }
+
+    /// <summary>A worker's partial was added.</summary>
+    /// <param name="images">Its samples.</param>
+    public void AddAnswer(int worker, int images)
+    {
+        if (_workers.TryGetValue(worker, out WorkerMonitor? monitor))
+            monitor.AddImages(images);
     }
 
     /// <summary>A step has ended. Not yet seen by readers.</summary>
     /// <param name="step">Steps of the run with it.</param>
-    public void AddStep(long step, double lossSum, int correct, int samples, StepClock clock)
+    public void AddStep(long step, Partial sum, StepClock clock)
     {
-        TimeSpan duration = clock.StepDuration;
-        foreach ((int worker, StepClock.Share share) in clock.Shares)
+        TimeSpan duration = clock.Step;
+        foreach (WorkerTiming timing in clock.Timings)
         {
-            if (_workers.TryGetValue(worker, out WorkerMonitor? monitor))
-                monitor.Add(share.Images, duration, share.Compute, share.Exchange, duration - share.Compute - share.Exchange);
+            if (timing.Answered > TimeSpan.Zero && _workers.TryGetValue(timing.Worker, out WorkerMonitor? monitor))
+                monitor.AddStep(duration, timing);
         }
 
         Volatile.Write(ref _steps, _steps + 1);
-        Volatile.Write(ref _images, _images + samples);
+        Volatile.Write(ref _images, _images + sum.Samples);
         Volatile.Write(ref _trainingTicks, _trainingTicks + duration.Ticks);
-        Curve.Add(step, lossSum, correct, samples, duration);
+        Curve.Add(step, sum.LossSum, sum.Correct, sum.Samples, duration);
         OnStep?.Invoke(duration);
     }
 
@@ -138,25 +156,23 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     {
         foreach ((_, WorkerMonitor worker) in _workers)
             worker.Publish();
-        Set(_moment with { Position = position });
+        Set(_picture with { Position = position });
     }
 
     public void AddEpoch(EpochReport epoch, EvaluationResult test, TimeSpan evaluation)
     {
+        Volatile.Write(ref _evaluations, _evaluations + 1);
         Volatile.Write(ref _evaluationTicks, _evaluationTicks + evaluation.Ticks);
-        Set(_moment with { History = _moment.History.Add(epoch), Test = test });
+        Set(_picture with { History = _picture.History.Add(epoch), Test = test });
     }
-
-    /// <summary>The run goes on after epochs that an earlier process made.</summary>
-    public void Resume(IEnumerable<EpochReport> history) => Set(_moment with { History = [.. history] });
 
     /// <summary>The run is over.</summary>
     /// <param name="failure">Why it could not go on, if it failed.</param>
     public void End(RunState state, string? failure = null)
     {
         Volatile.Write(ref _end, Stopwatch.GetTimestamp());
-        Set(_moment with { State = state, Failure = failure });
+        Set(_picture with { State = state, Failure = failure });
     }
 
-    private void Set(RunMoment moment) => Volatile.Write(ref _moment, moment);
+    private void Set(RunPicture picture) => Volatile.Write(ref _picture, picture);
 }

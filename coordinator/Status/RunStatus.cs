@@ -25,6 +25,9 @@ internal sealed class RunStatus : IAsyncDisposable
 
     public RunMonitor Monitor { get; }
 
+    /// <summary>Whether the run got as far as to be shown.</summary>
+    public bool IsOpen { get; private set; }
+
     /// <summary>Where the endpoint is; null where there is none.</summary>
     public Uri? Address => _server?.Address;
 
@@ -46,6 +49,7 @@ internal sealed class RunStatus : IAsyncDisposable
     public void Begin(RunDefinition run)
     {
         Monitor.Run = run;
+        IsOpen = true;
         if (_server is not null)
             _notices.WriteLine($"status at {_server.Address}");
     }

@@ -15,21 +15,22 @@ internal sealed class StatusComposer(RunMonitor monitor)
 
     public StatusDocument Status()
     {
-        RunMoment moment = monitor.Moment;
+        RunPicture picture = monitor.Picture;
         RunDefinition? run = monitor.Run;
-        RunSnapshot position = moment.Position;
-        EpochReport? last = moment.History.LastOrDefault();
-        bool isUnderWay = moment.State is RunState.Training or RunState.Evaluating;
-        WorkerDocument[] workers = [.. monitor.Workers.Select(worker => Describe(worker, moment))];
+        RunSnapshot position = picture.Position;
+        EpochReport? last = picture.History.LastOrDefault();
+        RunState state = monitor.State;
+        bool isUnderWay = state is RunState.Training or RunState.Evaluating;
+        WorkerDocument[] workers = [.. monitor.Workers.Select(worker => Describe(worker, picture))];
         long done = run is null || position.Epoch == 0 ? 0 : ((long)(position.Epoch - 1) * run.Plan.StepsPerEpoch) + position.Step;
-        double rate = moment.State == RunState.Completed ? last?.ImagesPerSecond ?? 0
+        double rate = state == RunState.Completed ? last?.ImagesPerSecond ?? 0
             : isUnderWay ? workers.Sum(static worker => worker.ImagesPerSecond)
             : 0;
         return new StatusDocument(
             run?.RunId,
             monitor.Started,
-            moment.State,
-            moment.Failure,
+            state,
+            picture.Failure,
             monitor.Options.Model,
             run?.Dataset.Source,
             run?.Model.ParameterCount,
@@ -45,14 +46,15 @@ internal sealed class StatusComposer(RunMonitor monitor)
             last?.TestAccuracy,
             rate,
             monitor.Elapsed.TotalSeconds,
-            run is not null && isUnderWay ? Remaining(run, moment, done) : null,
-            moment.Membership?.Version ?? 0,
+            run is not null && isUnderWay ? Remaining(run, picture, done) : null,
+            picture.Membership?.Version ?? 0,
             last?.WeightsSha256,
             workers,
-            [.. moment.History.Select(static epoch => new HistoryDocument(
-                epoch.Epoch, epoch.Steps, epoch.Seconds, epoch.ImagesPerSecond, epoch.Loss, epoch.Accuracy, epoch.TestLoss, epoch.TestAccuracy, epoch.WeightsSha256))],
-            monitor.Checkpoint is { } checkpoint
-                ? new CheckpointDocument(checkpoint.Step, checkpoint.Time, checkpoint.Duration.TotalMilliseconds, checkpoint.Path)
+            [.. picture.History.Select(static epoch => new HistoryDocument(
+                epoch.Epoch, epoch.Steps, epoch.Samples, epoch.Seconds, epoch.ImagesPerSecond, epoch.Loss, epoch.Accuracy, epoch.TestLoss, epoch.TestAccuracy, epoch.WeightsSha256))],
+            monitor.Checkpoints() is { } checkpoint
+                ? new CheckpointDocument(
+                    checkpoint.Path, checkpoint.Epoch, checkpoint.Step, checkpoint.Path is null ? null : checkpoint.Time, checkpoint.Seconds * 1000, checkpoint.Bytes, checkpoint.LastError)
                 : null,
             [.. monitor.Journal.Latest().Select(static entry => new EventDocument(entry.Number, entry.Time, entry.Kind, entry.Worker, entry.Text))]);
     }
@@ -60,12 +62,12 @@ internal sealed class StatusComposer(RunMonitor monitor)
     /// <summary>How the test set was answered last; null before the first epoch's end.</summary>
     public ResultDocument? Result()
     {
-        RunMoment moment = monitor.Moment;
-        if (monitor.Run is not { } run || moment.Test is not { } test || moment.History.IsEmpty)
+        RunPicture picture = monitor.Picture;
+        if (monitor.Run is not { } run || picture.Test is not { } test || picture.History.IsEmpty)
             return null;
         if (_result is { } known && known.Test == (object)test)
             return known.Document;
-        ResultDocument document = Describe(run.Dataset, test, moment.History[^1].Epoch);
+        ResultDocument document = Describe(run.Dataset, test, picture.History[^1].Epoch);
         _result = (test, document);
         return document;
     }
@@ -91,15 +93,15 @@ internal sealed class StatusComposer(RunMonitor monitor)
             epoch, images.Count, test.Loss, test.Accuracy, counts, wrong, images.Shape.Height, images.Shape.Width, images.Shape.Channels, mistakes);
     }
 
-    private static WorkerDocument Describe(WorkerMonitor worker, RunMoment moment)
+    private static WorkerDocument Describe(WorkerMonitor worker, RunPicture picture)
     {
         Member member = worker.Member;
         WorkerTotals recent = worker.Figures.Recent;
-        int[] shards = moment.Membership is { } membership && !worker.IsLost
+        int[] shards = picture.Membership is { } membership && !worker.IsLost
             ? [.. Enumerable.Range(0, membership.Leases.Length).Where(shard => membership.Leases[shard] == member.Id)]
             : [];
         WorkerState state = worker.IsLost ? WorkerState.Lost
-            : moment.State == RunState.Completed ? WorkerState.Done
+            : picture.State == RunState.Completed ? WorkerState.Done
             : shards.Length > 0 ? WorkerState.Active
             : WorkerState.Spare;
         double steps = Math.Max(1, recent.Steps);
@@ -123,14 +125,13 @@ internal sealed class StatusComposer(RunMonitor monitor)
     }
 
     /// <summary>Seconds for the steps and evaluations still to come, at this run's mean pace.</summary>
-    private double? Remaining(RunDefinition run, RunMoment moment, long done)
+    private double? Remaining(RunDefinition run, RunPicture picture, long done)
     {
         if (monitor.Steps == 0)
             return null;
         double steps = (run.TotalSteps - done) * monitor.TrainingTime.TotalSeconds / monitor.Steps;
         long epochs = (run.TotalSteps + run.Plan.StepsPerEpoch - 1) / run.Plan.StepsPerEpoch;
-        int evaluated = moment.History.Length;
-        double evaluation = evaluated > 0 ? monitor.EvaluationTime.TotalSeconds / evaluated : 0;
-        return steps + (Math.Max(0, epochs - evaluated) * evaluation);
+        double evaluation = monitor.Evaluations > 0 ? monitor.EvaluationTime.TotalSeconds / monitor.Evaluations : 0;
+        return steps + (Math.Max(0, epochs - picture.History.Length) * evaluation);
     }
 }

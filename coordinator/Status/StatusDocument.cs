@@ -57,6 +57,7 @@ internal sealed record WorkerDocument(
 internal sealed record HistoryDocument(
     int Epoch,
     int Steps,
+    [property: Description("Images trained on in it.")] long Samples,
     double Seconds,
     double ImagesPerSecond,
     double Loss,
@@ -67,10 +68,13 @@ internal sealed record HistoryDocument(
 
 /// <summary>The last checkpoint in /status.</summary>
 internal sealed record CheckpointDocument(
-    [property: Description("Steps of the run that it holds.")] long Step,
-    DateTimeOffset Time,
+    [property: Description("Where it is, on the coordinator's machine; null when none was written yet.")] string? Path,
+    [property: Description("Of the checkpoint, from 1.")] int Epoch,
+    [property: Description("Steps made in that epoch.")] int Step,
+    DateTimeOffset? Time,
     [property: Description("How long it took to write.")] double DurationMs,
-    [property: Description("Where it is, on the coordinator's machine.")] string Path);
+    long Bytes,
+    [property: Description("Why the last attempt to write one failed; null when it did not.")] string? LastError);
 
 /// <summary>One thing that befell the run.</summary>
 internal sealed record EventDocument(

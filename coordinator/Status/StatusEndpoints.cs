@@ -44,7 +44,7 @@ internal static class StatusEndpoints
 
     private static Results<FileContentHttpResult, ProblemHttpResult> Ready(RunMonitor monitor)
     {
-        RunState state = monitor.Moment.State;
+        RunState state = monitor.State;
         return monitor.Run is null
             ? TypedResults.Problem("The data set is still being loaded.", statusCode: StatusCodes.Status503ServiceUnavailable)
             : state is RunState.Waiting or RunState.Training or RunState.Evaluating or RunState.Paused
@@ -53,7 +53,7 @@ internal static class StatusEndpoints
     }
 
     private static byte[] Health(string status, RunMonitor monitor) =>
-        JsonSerializer.SerializeToUtf8Bytes(new HealthDocument(status, monitor.Moment.State), StatusJson.Default.HealthDocument);
+        JsonSerializer.SerializeToUtf8Bytes(new HealthDocument(status, monitor.State), StatusJson.Default.HealthDocument);
 
     private static async Task SendEventsAsync(HttpContext context, EventStream events, CancellationToken aborted)
     {

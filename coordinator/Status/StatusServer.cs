@@ -14,6 +14,7 @@ internal sealed class StatusServer : IAsyncDisposable
 {
     // What is still to be told at the end must not hold up the end.
     private static readonly TimeSpan LastWordsTime = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
     private readonly WebApplication _app;
@@ -67,7 +68,7 @@ internal sealed class StatusServer : IAsyncDisposable
         ListenAddress listen, StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         Serialized serialized = new(composer);
-        EventStream events = new(serialized.Latest, () => LastWords(monitor, composer));
+        EventStream events = new(serialized.Latest, () => LastWords(monitor, composer), SlowReader);
         WebApplication app = Build(listen);
         app.Use(new RequestGuard([.. options.Hosts, listen.Host]).InvokeAsync);
         app.UseExceptionHandler();

@@ -75,7 +75,7 @@ internal sealed class TensorBoardLog : IAsyncDisposable
             _train.Write(now, _step, ("batch_loss", curve.Loss[i]), ("batch_accuracy", curve.Accuracy[i]), ("images_per_second", curve.ImagesPerSecond[i]));
         }
 
-        foreach (EpochReport epoch in _monitor.Moment.History.AsSpan()[_epochs..])
+        foreach (EpochReport epoch in _monitor.Picture.History.AsSpan()[_epochs..])
         {
             _epochs++;
             _train.Write(now, epoch.Epoch, ("epoch_loss", epoch.Loss), ("epoch_accuracy", epoch.Accuracy), ("epoch_images_per_second", epoch.ImagesPerSecond));

@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Training;
 
 namespace Distributed.Coordinator.Status;
@@ -26,7 +27,7 @@ internal sealed class TrainingMeter : IDisposable
 
         _meter.CreateObservableCounter("training.steps", () => monitor.Steps, "{step}", "Steps made since the start of the process.");
         _meter.CreateObservableCounter("training.images", () => monitor.Images, "{image}", "Images trained on since the start of the process.");
-        _meter.CreateObservableGauge("training.epoch", () => monitor.Moment.Position.Epoch, "{epoch}", "The epoch under way or last ended, from 1.");
+        _meter.CreateObservableGauge("training.epoch", () => monitor.Picture.Position.Epoch, "{epoch}", "The epoch under way or last ended, from 1.");
         _meter.CreateObservableGauge("training.progress", Progress, "1", "Share of the run's steps that are done.");
         _meter.CreateObservableGauge("training.loss", () => Position(static position => position.Loss), null, "Mean cross-entropy over the epoch so far, in nats.");
         _meter.CreateObservableGauge("training.accuracy", () => Position(static position => position.Accuracy), "1", "Share of right answers over the epoch so far.");
@@ -34,11 +35,14 @@ internal sealed class TrainingMeter : IDisposable
         _meter.CreateObservableGauge("training.test.accuracy", () => LastEpoch(static epoch => epoch.TestAccuracy), "1", "Share of the test set recognised at the last epoch's end.");
         _meter.CreateObservableCounter("training.phase.duration", Phases, "s", "Where the time of the run went; the phases follow one another.");
         _meter.CreateObservableGauge("training.state", States, null, "1 for what the run is doing, 0 for what it is not.");
-        _meter.CreateObservableGauge("training.workers", () => monitor.Moment.Membership?.Members.Length ?? 0, "{worker}", "Workers that are in.");
-        _meter.CreateObservableGauge("training.membership.version", () => monitor.Moment.Membership?.Version ?? 0, null, "Changes whenever a worker comes or goes or shards move.");
+        _meter.CreateObservableGauge("training.workers", () => monitor.Picture.Membership?.Members.Length ?? 0, "{worker}", "Workers that are in.");
+        _meter.CreateObservableGauge("training.membership.version", () => monitor.Picture.Membership?.Version ?? 0, null, "Changes whenever a worker comes or goes or shards move.");
         CountJournal("training.worker.joins", JournalKind.Joined, "{worker}", "Workers that joined.");
         CountJournal("training.worker.evictions", JournalKind.Evicted, "{worker}", "Workers that were lost, given up, or left.");
         CountJournal("training.partials.refused", JournalKind.RefusedPartial, "{partial}", "Partial gradients that were refused before they were added.");
+        CountJournal("training.worker.restarts", JournalKind.Restarted, "{worker}", "Local workers that died and were started again.");
+        CountJournal("training.checkpoints", JournalKind.CheckpointWritten, "{checkpoint}", "Checkpoints that were written.");
+        CountJournal("training.checkpoint.failures", JournalKind.CheckpointFailed, "{checkpoint}", "Checkpoints that could not be written, or were found damaged.");
         CountJournal("training.lease.moves", JournalKind.LeasesMoved, "{move}", "Times that shards passed from one worker to another.");
         _meter.CreateObservableCounter("training.worker.images", () => Workers(static worker => worker.Figures.Totals.Images), "{image}", "Images that a worker was trained on.");
         _meter.CreateObservableCounter("training.worker.phase.duration", WorkerPhases, "s", "Where a worker's time in steps went.");
@@ -49,7 +53,7 @@ internal sealed class TrainingMeter : IDisposable
             "{image}/s",
             "A worker's throughput in the last seconds.");
         _meter.CreateObservableGauge("training.checkpoint.age", () => Checkpoint(last => (time.GetUtcNow() - last.Time).TotalSeconds), "s", "Since the last checkpoint was written.");
-        _meter.CreateObservableGauge("training.checkpoint.duration", () => Checkpoint(static last => last.Duration.TotalSeconds), "s", "How long the last checkpoint took to write.");
+        _meter.CreateObservableGauge("training.checkpoint.duration", () => Checkpoint(static last => last.Seconds), "s", "How long the last checkpoint took to write.");
     }
 
     public void Dispose() => _meter.Dispose();
@@ -59,20 +63,20 @@ internal sealed class TrainingMeter : IDisposable
 
     private double Progress()
     {
-        if (_monitor.Run is not { TotalSteps: > 0 } run || _monitor.Moment.Position is not { Epoch: > 0 } position)
+        if (_monitor.Run is not { TotalSteps: > 0 } run || _monitor.Picture.Position is not { Epoch: > 0 } position)
             return 0;
         return ((double)(position.Epoch - 1) * run.Plan.StepsPerEpoch + position.Step) / run.TotalSteps;
     }
 
     // What is not known yet is not told: a loss of zero would look like a very good one.
     private IEnumerable<Measurement<double>> Position(Func<RunSnapshot, double> value) =>
-        _monitor.Moment.Position is { Step: > 0 } position ? [new(value(position))] : [];
+        _monitor.Picture.Position is { Step: > 0 } position ? [new(value(position))] : [];
 
     private IEnumerable<Measurement<double>> LastEpoch(Func<EpochReport, double> value) =>
-        _monitor.Moment.History is [.., var last] ? [new(value(last))] : [];
+        _monitor.Picture.History is [.., var last] ? [new(value(last))] : [];
 
-    private IEnumerable<Measurement<double>> Checkpoint(Func<CheckpointMoment, double> value) =>
-        _monitor.Checkpoint is { } last ? [new(value(last))] : [];
+    private IEnumerable<Measurement<double>> Checkpoint(Func<CheckpointStatus, double> value) =>
+        _monitor.Checkpoints() is { Path: not null } last ? [new(value(last))] : [];
 
     private IEnumerable<Measurement<double>> Phases()
     {
@@ -85,7 +89,7 @@ internal sealed class TrainingMeter : IDisposable
 
     private IEnumerable<Measurement<int>> States()
     {
-        RunState now = _monitor.Moment.State;
+        RunState now = _monitor.State;
         return Enum.GetValues<RunState>().Select(state => new Measurement<int>(state == now ? 1 : 0, new KeyValuePair<string, object?>("state", $"{state}".ToLowerInvariant())));
     }
 

@@ -49,11 +49,21 @@ internal sealed class WorkerMonitor(Member member, IWorkerLink link)
 
     public long BytesReceived => Volatile.Read(ref _link) is { } link ? link.BytesReceived : _lastWords.BytesReceived;
 
+    /// <summary>A partial of its was added. Not yet seen by readers.</summary>
+    public void AddImages(int images) => _totals = _totals with { Images = _totals.Images + images };
+
     /// <summary>A step to which it contributed has ended. Not yet seen by readers.</summary>
-    public void Add(int images, TimeSpan step, TimeSpan compute, TimeSpan exchange, TimeSpan wait)
+    public void AddStep(TimeSpan duration, WorkerTiming timing)
     {
-        WorkerTotals old = _totals;
-        _totals = new WorkerTotals(old.Steps + 1, old.Images + images, old.Step + step, old.Compute + compute, old.Exchange + exchange, old.Wait + wait);
+        TimeSpan exchange = timing.Answered > timing.Compute ? timing.Answered - timing.Compute : TimeSpan.Zero;
+        _totals = _totals with
+        {
+            Steps = _totals.Steps + 1,
+            Step = _totals.Step + duration,
+            Compute = _totals.Compute + timing.Compute,
+            Exchange = _totals.Exchange + exchange,
+            Wait = _totals.Wait + duration - timing.Compute - exchange,
+        };
     }
 
     /// <summary>Lets readers see what was added.</summary>

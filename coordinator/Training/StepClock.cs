@@ -1,68 +1,76 @@
-using System.Diagnostics;
+using Distributed.Coordinator.Members;
 
 namespace Distributed.Coordinator.Training;
 
-/// <summary>Splits the time of a step into <see cref="Phases"/>, and into what it was for each worker.</summary>
-internal sealed class StepClock
+/// <summary>Splits the time of a step into <see cref="Phases"/>, and measures what each worker took.</summary>
+internal sealed class StepClock(TimeProvider time)
 {
-    private readonly Dictionary<int, Share> _shares = [];
+    private readonly Dictionary<int, WorkerTiming> _timings = [];
     private long _start;
     private long _mark;
 
-    /// <summary>The last step, from its orders to the updated weights.</summary>
-    public TimeSpan StepDuration => Stopwatch.GetElapsedTime(_start, _mark);
+    /// <summary>Whether each worker got one order and kept to it: only then do the timings say how fast it is.</summary>
+    public bool IsUndisturbed { get; private set; }
 
-    /// <summary>By worker: those who delivered in the last step.</summary>
-    public IEnumerable<KeyValuePair<int, Share>> Shares => _shares;
+    /// <summary>From the step's start to its last partial.</summary>
+    public TimeSpan Exchange { get; private set; }
+
+    /// <summary>The last step, from its orders to the updated weights.</summary>
+    public TimeSpan Step => time.GetElapsedTime(_start, _mark);
+
+    /// <summary>What each worker took for its part.</summary>
+    public IEnumerable<WorkerTiming> Timings => _timings.Values;
 
     public void StartStep()
     {
-        _shares.Clear();
-        _mark = _start = Stopwatch.GetTimestamp();
+        _timings.Clear();
+        IsUndisturbed = true;
+        _start = _mark = time.GetTimestamp();
     }
 
-    /// <summary>A partial has come.</summary>
+    /// <summary>A worker is given so many microbatches.</summary>
+    public void NoteOrder(Member worker, int shards) =>
+        IsUndisturbed &= _timings.TryAdd(worker.Id, new WorkerTiming(worker.Id, worker.Threads, shards, TimeSpan.Zero, TimeSpan.Zero));
+
+    /// <summary>Somebody does not do as ordered.</summary>
+    public void Disturb() => IsUndisturbed = false;
+
     /// <param name="compute">From the arrival of the order at the worker to the partial.</param>
-    public void Note(int worker, TimeSpan compute, int samples)
+    public void NoteAnswer(int worker, TimeSpan compute)
     {
-        Share share = _shares.GetValueOrDefault(worker);
-        _shares[worker] = new Share(share.Images + samples, share.Compute > compute ? share.Compute : compute, Stopwatch.GetElapsedTime(_start));
+        if (!_timings.TryGetValue(worker, out WorkerTiming timing))
+            return;
+        _timings[worker] = timing with
+        {
+            Compute = compute > timing.Compute ? compute : timing.Compute,
+            Answered = time.GetElapsedTime(_start),
+        };
     }
 
     /// <summary>All partials are added.</summary>
     public void EndExchange(Phases phases)
     {
-        double elapsed = Lap();
+        Exchange = Lap();
         double slowest = 0, sum = 0;
-        foreach (Share share in _shares.Values)
+        foreach (WorkerTiming timing in _timings.Values)
         {
-            slowest = Math.Max(slowest, share.Compute.TotalSeconds);
-            sum += share.Compute.TotalSeconds;
+            slowest = Math.Max(slowest, timing.Compute.TotalSeconds);
+            sum += timing.Compute.TotalSeconds;
         }
 
-        double mean = _shares.Count > 0 ? sum / _shares.Count : 0;
+        double mean = _timings.Count > 0 ? sum / _timings.Count : 0;
         phases.Compute += mean;
         phases.Wait += slowest - mean;
-        phases.Exchange += Math.Max(0, elapsed - slowest);
+        phases.Exchange += Math.Max(0, Exchange.TotalSeconds - slowest);
     }
 
-    public void EndUpdate(Phases phases) => phases.Update += Lap();
+    public void EndUpdate(Phases phases) => phases.Update += Lap().TotalSeconds;
 
-    private double Lap()
+    private TimeSpan Lap()
     {
-        long now = Stopwatch.GetTimestamp();
-        double seconds = Stopwatch.GetElapsedTime(_mark, now).TotalSeconds;
+        long now = time.GetTimestamp();
+        TimeSpan elapsed = time.GetElapsedTime(_mark, now);
         _mark = now;
-        return seconds;
-    }
-
-    /// <summary>A worker's part in a step.</summary>
-    /// <param name="Images">Samples of its partials.</param>
-    /// <param name="Compute">The longest that it has reported.</param>
-    /// <param name="Arrival">From the start of the step to its last partial.</param>
-    public readonly record struct Share(int Images, TimeSpan Compute, TimeSpan Arrival)
-    {
-        /// <summary>On the wire and in queues: what of <see cref="Arrival"/> was not computing.</summary>
-        public TimeSpan Exchange => Arrival > Compute ? Arrival - Compute : TimeSpan.Zero;
+        return elapsed;
     }
 }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Status;
 
 namespace Distributed.Tests.Status;
@@ -21,7 +22,7 @@ public sealed class EndpointTests
     ];
 
     private static readonly string[] HistoryNames =
-        ["epoch", "steps", "seconds", "images_per_second", "loss", "accuracy", "test_loss", "test_accuracy", "weights_sha256"];
+        ["epoch", "steps", "samples", "seconds", "images_per_second", "loss", "accuracy", "test_loss", "test_accuracy", "weights_sha256"];
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
@@ -56,7 +57,7 @@ public sealed class EndpointTests
         StatusSchema schema = await StatusSchema.FetchAsync(run.Client);
         schema.Check("StatusDocument", JsonNode.Parse(await run.Client.GetStringAsync("/status", Cancellation)));
         run.Train();
-        run.Monitor.Checkpoint = new CheckpointMoment(4, DateTimeOffset.UtcNow, TimeSpan.FromMilliseconds(3), "checkpoints/step-4");
+        run.Monitor.Checkpoints = static () => new CheckpointStatus("checkpoints/4", 1, 4, DateTimeOffset.UtcNow, 0.003, 1000, null);
         schema.Check("StatusDocument", JsonNode.Parse(await run.Client.GetStringAsync("/status", Cancellation)));
         schema.Check("CurveDocument", JsonNode.Parse(await run.Client.GetStringAsync("/curve", Cancellation)));
         schema.Check("ResultDocument", JsonNode.Parse(await run.Client.GetStringAsync("/result", Cancellation)));
@@ -155,7 +156,7 @@ public sealed class EndpointTests
         })
             Assert.Contains($"\n{line}", metrics, StringComparison.Ordinal);
         Assert.DoesNotContain("training_checkpoint_age", metrics, StringComparison.Ordinal);
-        run.Monitor.Checkpoint = new CheckpointMoment(4, DateTimeOffset.UtcNow, TimeSpan.FromMilliseconds(3), "checkpoints/step-4");
+        run.Monitor.Checkpoints = static () => new CheckpointStatus("checkpoints/4", 1, 4, DateTimeOffset.UtcNow, 0.003, 1000, null);
         using ShownMetrics after = new(run.Client);
         await after.UntilAsync("training_checkpoint_duration_seconds");
     }

@@ -1,6 +1,7 @@
 using System.Net.ServerSentEvents;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Distributed.Tests.Cluster;
 
 namespace Distributed.Tests.Status;
 
@@ -11,7 +12,9 @@ internal static class EventReader
     /// <param name="end">Called when the stream says that it ends.</param>
     public static async IAsyncEnumerable<JsonNode> ReadAsync(HttpClient client, Action? end = null)
     {
-        CancellationToken cancellation = TestContext.Current.CancellationToken;
+        using CancellationTokenSource guard = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        guard.CancelAfter(ProgramRun.Deadline);
+        CancellationToken cancellation = guard.Token;
         await using Stream stream = await client.GetStreamAsync("/events", cancellation);
         await foreach (SseItem<string> item in SseParser.Create(stream).EnumerateAsync(cancellation))
         {

@@ -15,7 +15,7 @@ public sealed class EventStreamTests
     [Fact]
     public async Task Frames_ForManyReaders_AreMadeOnceForAll()
     {
-        await using EventStream events = new(Compose, static () => [("result", "1"u8.ToArray())]);
+        await using EventStream events = Create();
         Reader[] readers = [.. Enumerable.Range(0, 50).Select(_ => new Reader(events))];
         foreach (Reader reader in readers)
             await reader.Third.Task.WaitAsync(Guard, Cancellation);
@@ -29,7 +29,7 @@ public sealed class EventStreamTests
     [Fact]
     public async Task End_WithASlowReader_WaitsUntilItHasTheLastFrame()
     {
-        await using EventStream events = new(Compose, static () => [("result", "1"u8.ToArray())]);
+        await using EventStream events = Create();
         TaskCompletionSource gate = new();
         Reader slow = new(events, (_, _) => gate.Task);
         Task ending = events.EndAsync(Guard);
@@ -43,7 +43,7 @@ public sealed class EventStreamTests
     [Fact]
     public async Task End_WithAReaderThatTakesNothing_DoesNotWaitLongerThanTold()
     {
-        await using EventStream events = new(Compose, static () => [("result", "1"u8.ToArray())]);
+        await using EventStream events = Create(TimeSpan.FromSeconds(1));
         Reader stuck = new(events, static (_, cancellation) => Task.Delay(Timeout.InfiniteTimeSpan, cancellation));
         await events.EndAsync(TimeSpan.FromMilliseconds(1)).WaitAsync(Guard, Cancellation);
         Assert.False(stuck.Sending.IsCompletedSuccessfully);
@@ -54,7 +54,7 @@ public sealed class EventStreamTests
     [Fact]
     public async Task Reader_ThatTakesNothing_IsDroppedAndHoldsUpNobody()
     {
-        await using EventStream events = new(Compose, static () => [("result", "1"u8.ToArray())]);
+        await using EventStream events = Create(TimeSpan.FromSeconds(1));
         Reader stuck = new(events, static (_, cancellation) => Task.Delay(Timeout.InfiniteTimeSpan, cancellation));
         Reader quick = new(events);
         await quick.Third.Task.WaitAsync(Guard, Cancellation);
@@ -65,12 +65,14 @@ public sealed class EventStreamTests
     [Fact]
     public async Task Reader_ThatComesAfterTheEnd_GetsTheLastFrame()
     {
-        await using EventStream events = new(Compose, static () => [("result", "1"u8.ToArray())]);
+        await using EventStream events = Create();
         await events.EndAsync(Guard);
         Reader late = new(events);
         await late.Sending.WaitAsync(Guard, Cancellation);
         Assert.Contains("event: end", late.Last, StringComparison.Ordinal);
     }
+
+    private EventStream Create(TimeSpan? patience = null) => new(Compose, static () => [("result", "1"u8.ToArray())], patience ?? Guard);
 
     private byte[] Compose() => Encoding.ASCII.GetBytes($"{Interlocked.Increment(ref _composed)}");
 

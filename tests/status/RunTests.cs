@@ -58,7 +58,7 @@ public sealed class RunTests
         using TinyDataset data = new();
         using TrainingRun files = new();
         await using ProgramRun coordinator = ProgramRun.Coordinator(
-            "train", "--workers", "1", "--threads", "1", "--status", "127.0.0.1:0", "--out", files.Out,
+            "train", "--workers", "1", "--threads", "1", "--max-restarts", "0", "--status", "127.0.0.1:0", "--out", files.Out,
             "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--batch-size", "16", "--epochs", "1000000");
         using HttpClient client = new() { BaseAddress = await StatusAddressAsync(coordinator) };
         JsonNode? last = null;

@@ -1,6 +1,7 @@
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
+using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Tests.Status;
 
@@ -39,33 +40,40 @@ internal sealed class ShownRun : IAsyncDisposable
     public void Train()
     {
         Monitor.Run = new RunDefinition(Options, _tiny.Dataset, _tiny.Model);
+        Monitor.Begin([], new Phases());
         Membership membership = Membership.Create(8);
         foreach (int id in new[] { 1, 2 })
         {
             FakeLink link = new(new Member(id, $"worker-{id}", 1, "AVX2", "nowhere"));
-            Monitor.Joined(link);
             membership = membership.Join(link.Member);
+            Monitor.Join(link, membership);
             Monitor.Journal.Record(JournalKind.Joined, link.Member.Name, "from nowhere");
         }
 
-        Monitor.Change(membership.Rebalance());
+        Monitor.Change(membership.Deal([4, 4]));
         Monitor.Enter(RunState.Training);
         Monitor.Publish(new RunSnapshot(1, 0, 4, 0, 0, 0));
-        StepClock clock = new();
+        StepClock clock = new(TimeProvider.System);
+        Partial sum = new(1) { LossSum = 32 * 0.5, Correct = 24, Samples = 32 };
         for (int step = 1; step <= 4; step++)
         {
             clock.StartStep();
-            clock.Note(1, TimeSpan.FromMicroseconds(1), 16);
-            clock.Note(2, TimeSpan.FromMicroseconds(1), 16);
+            foreach (Member member in membership.Members)
+            {
+                clock.NoteOrder(member, 4);
+                clock.NoteAnswer(member.Id, TimeSpan.FromMicroseconds(1));
+                Monitor.AddAnswer(member.Id, 16);
+            }
+
             clock.EndExchange(Monitor.Phases);
             clock.EndUpdate(Monitor.Phases);
-            Monitor.AddStep(step, 32 * 0.5, 24, 32, clock);
+            Monitor.AddStep(step, sum, clock);
         }
 
         Monitor.Publish(new RunSnapshot(1, 4, 4, 0.5, 0.75, 1000));
         Monitor.Enter(RunState.Evaluating);
         EvaluationResult test = new(0.25, 40, [.. _tiny.Dataset.Test.Labels.Select(static (label, i) => i % 9 == 0 ? (byte)((label + 1) % 4) : label)]);
-        Monitor.AddEpoch(new EpochReport(1, 4, 4, 0.1, 1000, 0.5, 0.75, test.Loss, test.Accuracy, new string('a', 64)), test, TimeSpan.FromMilliseconds(10));
+        Monitor.AddEpoch(new EpochReport(1, 4, 4, 128, 0.1, 1000, 0.5, 0.75, test.Loss, test.Accuracy, new string('a', 64)), test, TimeSpan.FromMilliseconds(10));
     }
 
     /// <summary>Ends the run as the coordinator does.</summary>

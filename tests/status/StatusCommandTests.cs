@@ -47,6 +47,13 @@ public sealed class StatusCommandTests
     }
 
     [Fact]
+    public async Task Health_OfACoordinator_IsOneWord()
+    {
+        await using ShownRun run = await ShownRun.StartAsync();
+        Assert.Equal((0, $"alive{Environment.NewLine}"), await InvokeAsync("--status", run.Address.AbsoluteUri, "--health"));
+    }
+
+    [Fact]
     public async Task Status_WithNoUrl_IsRefused()
     {
         ConfigurationException refusal = await Assert.ThrowsAsync<ConfigurationException>(() => InvokeAsync("--status", "ftp://here"));
