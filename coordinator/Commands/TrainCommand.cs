@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Distributed.Coordinator.Status;
+using Distributed.Exchange;
 using Distributed.Coordinator.Terminal;
 using Distributed.Coordinator.Training;
 using Spectre.Console;
@@ -34,6 +35,7 @@ internal static class TrainCommand
         Option<string?> checkpoints = new("--checkpoint-dir") { Description = "folder for checkpoints (default: none are written)", HelpName = "DIR" };
         Option<int> checkpointEvery = Number("--checkpoint-every", "steps from checkpoint to checkpoint, beside those at epoch ends; 0: only those", defaults.CheckpointEvery);
         Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
+        Option<ExchangeChoice> exchange = new("--exchange") { Description = "how weights and gradients travel: over shared memory (shm) where a worker is on this host, else grpc; or one of them alone", DefaultValueFactory = _ => defaults.Exchange, HelpName = "auto|shm|grpc" };
         SecurityOptions security = new();
         StatusSettings status = new();
         OptimizerOptions optimizer = new();
@@ -42,7 +44,7 @@ internal static class TrainCommand
         Command command = new("train", "Train a model.") { workers, threads, epochs, batchSize, shards, model };
         data.AddTo(command);
         optimizer.AddTo(command);
-        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, checkpoints, checkpointEvery, resume, output, ledger])
+        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, exchange, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
         security.AddTo(command);
         status.AddTo(command);
@@ -67,6 +69,7 @@ internal static class TrainCommand
                 HeartbeatTimeout = ReadSeconds(parsed, heartbeatTimeout),
                 Ledger = parsed.GetValue(ledger),
                 Listen = parsed.GetValue(listen),
+                Exchange = parsed.GetValue(exchange),
                 CheckpointDirectory = parsed.GetValue(checkpoints),
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
                 Resume = parsed.GetValue(resume),

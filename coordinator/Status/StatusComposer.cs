@@ -112,6 +112,7 @@ internal sealed class StatusComposer(RunMonitor monitor)
             state,
             member.Threads,
             member.InstructionSet,
+            member.Exchange,
             shards,
             worker.Figures.Totals.Steps,
             state is WorkerState.Active or WorkerState.Done && recent.Step > TimeSpan.Zero ? recent.Images / recent.Step.TotalSeconds : 0,

@@ -42,6 +42,7 @@ internal sealed record WorkerDocument(
     WorkerState State,
     [property: Description("Its compute threads.")] int Threads,
     [property: Description("What its engine runs on, such as AVX2.")] string InstructionSet,
+    [property: Description("How weights and gradients travel: grpc, or shm for shared memory.")] string Exchange,
     [property: Description("The shards that it leases.")] IReadOnlyList<int> Shards,
     [property: Description("Steps to which it contributed.")] long Steps,
     double ImagesPerSecond,
@@ -49,8 +50,8 @@ internal sealed record WorkerDocument(
     [property: Description("The worker computing.")] double ComputeMs,
     [property: Description("Weights and gradients on the wire and in queues.")] double ExchangeMs,
     [property: Description("Others being slower, or the coordinator adding and updating.")] double WaitMs,
-    [property: Description("To the worker, since it joined.")] long BytesSent,
-    [property: Description("From the worker, since it joined.")] long BytesReceived,
+    [property: Description("To the worker over the network since it joined; shared memory is not counted.")] long BytesSent,
+    [property: Description("From the worker, likewise.")] long BytesReceived,
     [property: Description("How long ago anything was heard from it.")] double LastHeartbeatMs);
 
 /// <summary>An epoch in /status, with the same values as in run.json.</summary>

@@ -1,6 +1,7 @@
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Status;
+using Distributed.Exchange;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Training;
@@ -89,6 +90,9 @@ internal sealed record RunOptions
 
     /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>
     public int TestBlockSamples { get; init; } = 200;
+
+    /// <summary>How weights and gradients may travel.</summary>
+    public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
 
     public const string DefaultListen = "127.0.0.1:5000";
 

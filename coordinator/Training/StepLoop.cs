@@ -61,6 +61,7 @@ internal sealed class StepLoop
     /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
     /// <param name="checkpoints">Null: none are written.</param>
     /// <param name="start">Where to go on; null: at the beginning.</param>
+    /// <param name="weights">Where they are to be, P values; null: anywhere.</param>
     public StepLoop(
         RunDefinition run,
         RunInbox inbox,
@@ -71,7 +72,8 @@ internal sealed class StepLoop
         ILocalWorkers? localWorkers,
         LedgerFile? ledger,
         CheckpointWriter? checkpoints = null,
-        Checkpoint? start = null)
+        Checkpoint? start = null,
+        VectorBuffer? weights = null)
     {
         _run = run;
         _inbox = inbox;
@@ -92,7 +94,7 @@ internal sealed class StepLoop
         _pool = new PartialPool(run.Model.ParameterCount);
         _reduction = new TreeReduction(run.Tree, _pool);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
-        _weights = new VectorBuffer(run.Model.ParameterCount);
+        _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
         start?.Restore(run.Model, _weights, _optimizer);
         RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
@@ -129,7 +131,11 @@ internal sealed class StepLoop
     /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
     /// <exception cref="RunFailedException">The run cannot go on.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public async Task<RunResult> RunAsync(CancellationToken stop)
+    public Task<RunResult> RunAsync(CancellationToken stop) =>
+        // A thread of its own: a thread of the pool would come back from each wait later, and might be another.
+        Task.Factory.StartNew(() => Run(stop), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    private RunResult Run(CancellationToken stop)
     {
         EvaluationResult? test = null;
         TimeSpan patience = _run.Options.StopDiskPatience;
@@ -139,16 +145,18 @@ internal sealed class StepLoop
             _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
             _monitor.Stop();
             abandon.CancelAfter(_run.Options.StopGrace);
+            _inbox.Wake();
         });
+        using CancellationTokenRegistration abandoning = abandon.Token.Register(_inbox.Wake);
         using ITimer heartbeats = _time.CreateTimer(
             static inbox => ((RunInbox)inbox!).Post(new HeartbeatDue()), _inbox, _run.Options.HeartbeatInterval, _run.Options.HeartbeatInterval);
         try
         {
             while (!HasQuorum())
-                Handle(await _inbox.TakeAsync(stop).ConfigureAwait(false));
+                Handle(_inbox.Take(stop));
             while (!Position.IsEndOf(_run.Options))
             {
-                (EpochReport report, test) = await RunEpochAsync(stop, abandon.Token).ConfigureAwait(false);
+                (EpochReport report, test) = RunEpoch(stop, abandon.Token);
                 _reports = _reports.Add(report);
                 if (report.Steps == report.StepsPerEpoch)
                     (_epoch, _sums) = (_epoch + 1, default);
@@ -167,8 +175,7 @@ internal sealed class StepLoop
 
             while (_inbox.TryTake(out RunEvent? late))
                 (late as WorkerCalled)?.Link.Drain(farewell);
-            if (_checkpoints is not null)
-                await _checkpoints.FinishAsync(Position, _weights, _optimizer, patience).ConfigureAwait(false);
+            _checkpoints?.FinishAsync(Position, _weights, _optimizer, patience).GetAwaiter().GetResult();
         }
 
         return new RunResult(
@@ -178,7 +185,7 @@ internal sealed class StepLoop
     /// <summary>An epoch, or what is left of it.</summary>
     /// <param name="stop">Ends it after the step under way.</param>
     /// <param name="abandon">Ends it at once.</param>
-    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken stop, CancellationToken abandon)
+    private (EpochReport Report, EvaluationResult Test) RunEpoch(CancellationToken stop, CancellationToken abandon)
     {
         using Activity? trace = RunTrace.StartEpoch(_epoch + 1);
         int steps = _run.StepsOfEpoch(_epoch);
@@ -188,7 +195,7 @@ internal sealed class StepLoop
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = await RunStepAsync(abandon).ConfigureAwait(false);
+            Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
             _pool.Return(sum);
@@ -204,7 +211,7 @@ internal sealed class StepLoop
         }
 
         long trained = Stopwatch.GetTimestamp();
-        EvaluationResult test = await EvaluateAsync(stop).ConfigureAwait(false);
+        EvaluationResult test = Evaluate(stop);
         double evaluation = Stopwatch.GetElapsedTime(trained).TotalSeconds;
         _phases.Evaluate += evaluation;
         EpochReport report = new(
@@ -241,7 +248,7 @@ internal sealed class StepLoop
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
-    private async Task<Partial> RunStepAsync(CancellationToken cancellation)
+    private Partial RunStep(CancellationToken cancellation)
     {
         using Activity? trace = RunTrace.StartStep(_epoch + 1, _step + 1, _roster.Count);
         _clock.StartStep();
@@ -253,7 +260,7 @@ internal sealed class StepLoop
         _sum = null;
         Order();
         while (!_steps.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
 
         Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
         if (sum.Samples != _run.Plan.StepSamples(_step))
@@ -270,14 +277,14 @@ internal sealed class StepLoop
         return sum;
     }
 
-    private async Task<EvaluationResult> EvaluateAsync(CancellationToken cancellation)
+    private EvaluationResult Evaluate(CancellationToken cancellation)
     {
         using Activity? trace = RunTrace.StartEvaluation(_epoch + 1);
         _state = State.Evaluating;
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
         EvaluationResult result = _evaluation.Sum();
         return double.IsFinite(result.Loss)
             ? result
@@ -341,7 +348,7 @@ internal sealed class StepLoop
                 _roster.Welcome(called.Link);
                 break;
             case WorkerReady ready:
-                Admit(ready.Worker);
+                Admit(ready);
                 break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
@@ -422,12 +429,14 @@ internal sealed class StepLoop
 
     private TimeSpan Now => _time.GetElapsedTime(_start);
 
-    private void Admit(int worker)
+    private void Admit(WorkerReady ready)
     {
-        if (!_roster.Join(worker))
+        if (!_roster.Join(ready.Worker, ready.SharesMemory, out IEventSource? source))
             return;
-        _monitor.Join(_roster[worker], _roster.Membership);
-        _fleet?.NoteMember(_roster[worker].Member.Name);
+        if (source is not null)
+            _inbox.Attach(source);
+        _monitor.Join(_roster[ready.Worker], _roster.Membership);
+        _fleet?.NoteMember(_roster[ready.Worker].Member.Name);
         if (_state == State.Gathering)
             return;
         // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.

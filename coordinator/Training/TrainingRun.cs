@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Distributed.Coordinator.Checkpoints;
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
@@ -7,8 +8,10 @@ using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Status;
 using Distributed.Data;
 using Distributed.Engine;
+using Distributed.Exchange;
 using Distributed.Models;
 using Distributed.Protos;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Training;
 
@@ -117,11 +120,12 @@ internal static class TrainingRun
         TextWriter notices,
         CancellationToken cancellation)
     {
-        RunInbox inbox = new();
+        using SharedExchange? shared = SharedExchange.Open(options.Exchange);
+        RunInbox inbox = shared is null ? new() : new(shared.Bell);
         RunJournal journal = status.Monitor.Journal;
         Task opening = Task.Run(() => status.OpenAsync(folder.Directory, cancellation), cancellation);
         CheckpointWriter? writer = null;
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, new ExchangeSeam(shared), inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
@@ -135,7 +139,10 @@ internal static class TrainingRun
             if (writer is { } checkpointing)
                 status.Monitor.Checkpoints = () => checkpointing.Latest;
             using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
-            StepLoop loop = new(run, inbox, observer, status.Monitor, log, TimeProvider.System, workers, ledger, writer, start);
+            VectorBuffer? weights = shared?.TryCreateWeights(run.Model.ParameterCount);
+            if (weights is null && options.Exchange == ExchangeChoice.Shm)
+                throw new RunFailedException("--exchange shm: there is no room for the weights in shared memory");
+            StepLoop loop = new(run, inbox, observer, status.Monitor, log, TimeProvider.System, workers, ledger, writer, start, weights);
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false), writer?.Latest);
         }
         catch (Exception exception)

@@ -69,8 +69,31 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         new(Vector512.ShiftLeft(Vector512.ConvertToInt32(n._value) + Vector512.Create(127), 23).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong GreaterMask(Lanes512 left, Lanes512 right) =>
-        Vector512.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+    public static Lanes512 LoadBytes(byte* source)
+    {
+        if (Avx512F.IsSupported)
+            return new(Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(source))));
+        return new(Vector512.Create(Lanes256.LoadBytes(source).Value, Lanes256.LoadBytes(source + Lanes256.Count).Value));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBytes(byte* destination, Lanes512 value)
+    {
+        if (Avx512F.IsSupported)
+        {
+            Avx512F.ConvertToVector128Byte(Vector512.ConvertToInt32(value._value)).Store(destination);
+            return;
+        }
+
+        Lanes256.StoreBytes(destination, new(value._value.GetLower()));
+        Lanes256.StoreBytes(destination + Lanes256.Count, new(value._value.GetUpper()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 OrDifference(Lanes512 any, Lanes512 a, Lanes512 b) => new(any._value | (a._value ^ b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNoBits(Lanes512 value) => value._value.AsInt32() == Vector512<int>.Zero;
 }
 
 /// <summary>8 lanes: AVX2 with FMA.</summary>
@@ -136,9 +159,29 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     public static Lanes256 PowerOfTwo(Lanes256 n) =>
         new(Vector256.ShiftLeft(Vector256.ConvertToInt32(n._value) + Vector256.Create(127), 23).AsSingle());
 
+    public Vector256<float> Value => _value;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong GreaterMask(Lanes256 left, Lanes256 right) =>
-        Vector256.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+    public static Lanes256 LoadBytes(byte* source)
+    {
+        if (Avx2.IsSupported)
+            return new(Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32(source)));
+        return new(Vector256.Create(Lanes128.LoadBytes(source).Value, Lanes128.LoadBytes(source + Lanes128.Count).Value));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBytes(byte* destination, Lanes256 value)
+    {
+        Vector256<int> whole = Vector256.ConvertToInt32(value._value);
+        Vector128<short> narrow = Vector128.Narrow(whole.GetLower(), whole.GetUpper());
+        Vector128.Narrow(narrow.AsUInt16(), narrow.AsUInt16()).GetLower().Store(destination);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 OrDifference(Lanes256 any, Lanes256 a, Lanes256 b) => new(any._value | (a._value ^ b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNoBits(Lanes256 value) => value._value.AsInt32() == Vector256<int>.Zero;
 }
 
 /// <summary>4 lanes: Arm64 AdvSimd, or x86 where AVX2 is missing (FMA is then the C library's, and slow).</summary>
@@ -207,9 +250,27 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     public static Lanes128 PowerOfTwo(Lanes128 n) =>
         new(Vector128.ShiftLeft(Vector128.ConvertToInt32(n._value) + Vector128.Create(127), 23).AsSingle());
 
+    public Vector128<float> Value => _value;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong GreaterMask(Lanes128 left, Lanes128 right) =>
-        Vector128.GreaterThan(left._value, right._value).ExtractMostSignificantBits();
+    public static Lanes128 LoadBytes(byte* source)
+    {
+        Vector128<byte> bytes = Vector128.CreateScalar(*(uint*)source).AsByte();
+        return new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(bytes)).AsInt32()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBytes(byte* destination, Lanes128 value)
+    {
+        Vector128<short> narrow = Vector128.Narrow(Vector128.ConvertToInt32(value._value), Vector128<int>.Zero);
+        *(uint*)destination = Vector128.Narrow(narrow.AsUInt16(), narrow.AsUInt16()).AsUInt32().ToScalar();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 OrDifference(Lanes128 any, Lanes128 a, Lanes128 b) => new(any._value | (a._value ^ b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNoBits(Lanes128 value) => value._value.AsInt32() == Vector128<int>.Zero;
 }
 
 /// <summary>One lane: what every other width must agree with, and the path where no vector unit is at hand.</summary>
@@ -218,6 +279,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     private readonly float _value = value;
 
     public static int Count => 1;
+
+    private int Bits => BitConverter.SingleToInt32Bits(_value);
 
     public static bool HasManyRegisters => false;
 
@@ -257,96 +320,12 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
 
     public static ScalarLane PowerOfTwo(ScalarLane n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
 
-    public static ulong GreaterMask(ScalarLane left, ScalarLane right) => left._value > right._value ? 1ul : 0;
-}
+    public static ScalarLane LoadBytes(byte* source) => new(*source);
 
-/// <summary>Two rows side by side, itself a row: what a kernel's tile is wide.</summary>
-internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
-    where T : unmanaged, ILanes<T>
-{
-    private T _low = low, _high = high;
+    public static void StoreBytes(byte* destination, ScalarLane value) => *destination = (byte)value._value;
 
-    public static int Count => 2 * T.Count;
+    public static ScalarLane OrDifference(ScalarLane any, ScalarLane a, ScalarLane b) =>
+        new(BitConverter.Int32BitsToSingle(any.Bits | (a.Bits ^ b.Bits)));
 
-    public static bool HasManyRegisters => T.HasManyRegisters;
-
-    // A tile asks for dozens of these: past its budget the JIT inlines only what it is told to.
-    public static Pair<T> Zero
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => new(T.Zero, T.Zero);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Splat(float value)
-    {
-        T lanes = T.Splat(value);
-        return new(lanes, lanes);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Load(float* source) => new(T.Load(source), T.Load(source + T.Count));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(float* destination, Pair<T> value)
-    {
-        T.Store(destination, value._low);
-        T.Store(destination + T.Count, value._high);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> MultiplyAdd(Pair<T> a, Pair<T> b, Pair<T> c) =>
-        new(T.MultiplyAdd(a._low, b._low, c._low), T.MultiplyAdd(a._high, b._high, c._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Accumulate(ref Pair<T> sum, Pair<T> a, Pair<T> b)
-    {
-        T.Accumulate(ref sum._low, a._low, b._low);
-        T.Accumulate(ref sum._high, a._high, b._high);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Accumulate(ref Pair<T> sum, Pair<T> a, float* b)
-    {
-        T.Accumulate(ref sum._low, a._low, b);
-        T.Accumulate(ref sum._high, a._high, b + T.Count);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Add(Pair<T> a, Pair<T> b) => new(T.Add(a._low, b._low), T.Add(a._high, b._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Subtract(Pair<T> a, Pair<T> b) => new(T.Subtract(a._low, b._low), T.Subtract(a._high, b._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Multiply(Pair<T> a, Pair<T> b) => new(T.Multiply(a._low, b._low), T.Multiply(a._high, b._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Divide(Pair<T> a, Pair<T> b) => new(T.Divide(a._low, b._low), T.Divide(a._high, b._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Sqrt(Pair<T> a) => new(T.Sqrt(a._low), T.Sqrt(a._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Max(Pair<T> a, Pair<T> b) => new(T.Max(a._low, b._low), T.Max(a._high, b._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Relu(Pair<T> x) => new(T.Relu(x._low), T.Relu(x._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> SelectGreater(Pair<T> left, Pair<T> right, Pair<T> whenGreater, Pair<T> otherwise) => new(
-        T.SelectGreater(left._low, right._low, whenGreater._low, otherwise._low),
-        T.SelectGreater(left._high, right._high, whenGreater._high, otherwise._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> SelectEqual(Pair<T> left, Pair<T> right, Pair<T> whenEqual, Pair<T> otherwise) => new(
-        T.SelectEqual(left._low, right._low, whenEqual._low, otherwise._low),
-        T.SelectEqual(left._high, right._high, whenEqual._high, otherwise._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> PowerOfTwo(Pair<T> n) => new(T.PowerOfTwo(n._low), T.PowerOfTwo(n._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong GreaterMask(Pair<T> left, Pair<T> right) =>
-        T.GreaterMask(left._low, right._low) | (T.GreaterMask(left._high, right._high) << T.Count);
+    public static bool HasNoBits(ScalarLane value) => value.Bits == 0;
 }

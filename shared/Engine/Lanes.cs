@@ -56,6 +56,15 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>2^n, for whole n from -126 to 127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
 
-    /// <summary>Bit i is set where lane i of left is greater than lane i of right. For rows of at most 64 lanes.</summary>
-    static abstract ulong GreaterMask(TSelf left, TSelf right);
+    /// <summary>As many bytes as there are lanes, as floats.</summary>
+    static abstract TSelf LoadBytes(byte* source);
+
+    /// <summary>Whole numbers from 0 to 255 as bytes.</summary>
+    static abstract void StoreBytes(byte* destination, TSelf value);
+
+    /// <summary>The bits that are set in <paramref name="any"/> or differ between a and b.</summary>
+    static abstract TSelf OrDifference(TSelf any, TSelf a, TSelf b);
+
+    /// <summary>Whether no bit is set.</summary>
+    static abstract bool HasNoBits(TSelf value);
 }

@@ -104,13 +104,13 @@ internal sealed class NetworkCompiler<TLanes>
         const int FewestChannels = 16;
         if (Math.Min(parameters.Channels, parameters.Filters) < FewestChannels || input.Value.ChannelStride % ArenaPlan.Alignment != 0)
             return false;
-        int bySquaresOf2 = WinogradConvolution<TLanes, Winograd2x2>.CountProducts(layer.Output);
-        int bySquaresOf3 = WinogradConvolution<TLanes, Symmetric3x3>.CountProducts(layer.Output);
+        int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
+        int bySquaresOf3 = WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
         if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
             return false;
         Operation operation = bySquaresOf3 < bySquaresOf2
-            ? new WinogradConvolution<TLanes, Symmetric3x3>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
-            : new WinogradConvolution<TLanes, Winograd2x2>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
+            ? new WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : new WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
         _operations.Add(operation);
         return true;
     }

@@ -124,9 +124,26 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
         new(T.PowerOfTwo(n._first), T.PowerOfTwo(n._second), T.PowerOfTwo(n._third), T.PowerOfTwo(n._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong GreaterMask(Quad<T> left, Quad<T> right) =>
-        T.GreaterMask(left._first, right._first)
-        | (T.GreaterMask(left._second, right._second) << T.Count)
-        | (T.GreaterMask(left._third, right._third) << (2 * T.Count))
-        | (T.GreaterMask(left._fourth, right._fourth) << (3 * T.Count));
+    public static Quad<T> LoadBytes(byte* source) => new(
+        T.LoadBytes(source), T.LoadBytes(source + T.Count), T.LoadBytes(source + (2 * T.Count)), T.LoadBytes(source + (3 * T.Count)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBytes(byte* destination, Quad<T> value)
+    {
+        T.StoreBytes(destination, value._first);
+        T.StoreBytes(destination + T.Count, value._second);
+        T.StoreBytes(destination + (2 * T.Count), value._third);
+        T.StoreBytes(destination + (3 * T.Count), value._fourth);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> OrDifference(Quad<T> any, Quad<T> a, Quad<T> b) => new(
+        T.OrDifference(any._first, a._first, b._first),
+        T.OrDifference(any._second, a._second, b._second),
+        T.OrDifference(any._third, a._third, b._third),
+        T.OrDifference(any._fourth, a._fourth, b._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNoBits(Quad<T> value) =>
+        T.HasNoBits(value._first) && T.HasNoBits(value._second) && T.HasNoBits(value._third) && T.HasNoBits(value._fourth);
 }

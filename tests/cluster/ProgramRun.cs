@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -106,10 +108,28 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
     }
 
+    /// <summary>Waits until so many lines with this text have come.</summary>
+    public async Task LinesAsync(string text, int count)
+    {
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        deadline.CancelAfter(Deadline);
+        using PeriodicTimer looks = new(TimeSpan.FromMilliseconds(20));
+        while ((Output + Errors).Split('\n').Count(line => line.Contains(text, StringComparison.Ordinal)) < count)
+            await looks.WaitForNextTickAsync(deadline.Token);
+    }
+
     public bool IsRunning => !_process.HasExited;
 
     /// <summary>Sends a signal to a process that may have ended by itself meanwhile; whether it was still there.</summary>
     public bool TrySignal(PosixSignalNumber signal) => IsRunning && Kill(_process.Id, (int)signal) == 0;
+
+    /// <summary>A port of the loopback address that was free just now.</summary>
+    public static int FreePort()
+    {
+        using TcpListener listener = new(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
 
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 

@@ -1,6 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
-
 namespace Distributed.Tests.Cluster;
 
 /// <summary>
@@ -10,7 +7,7 @@ namespace Distributed.Tests.Cluster;
 internal sealed class RemoteCluster(string[] coordinatorOptions) : IAsyncDisposable
 {
     private readonly List<ProgramRun> _everything = [];
-    private readonly string _address = $"127.0.0.1:{FreePort()}";
+    private readonly string _address = $"127.0.0.1:{ProgramRun.FreePort()}";
     private int _workers;
 
     public ProgramRun Coordinator { get; private set; } = null!;
@@ -55,12 +52,5 @@ internal sealed class RemoteCluster(string[] coordinatorOptions) : IAsyncDisposa
     {
         _everything.Add(run);
         return run;
-    }
-
-    private static int FreePort()
-    {
-        using TcpListener listener = new(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

@@ -17,7 +17,7 @@ public sealed class EndpointTests
 
     private static readonly string[] WorkerNames =
     [
-        "id", "name", "address", "state", "threads", "instruction_set", "shards", "steps", "images_per_second", "step_ms", "compute_ms", "exchange_ms", "wait_ms", "bytes_sent",
+        "id", "name", "address", "state", "threads", "instruction_set", "exchange", "shards", "steps", "images_per_second", "step_ms", "compute_ms", "exchange_ms", "wait_ms", "bytes_sent",
         "bytes_received", "last_heartbeat_ms",
     ];
 

@@ -18,6 +18,8 @@ internal sealed class FakeLink(Member member) : IWorkerLink
 
     public void Welcome(RunDefinition run, long membershipVersion) => throw new NotSupportedException();
 
+    public IEventSource? Settle(bool sharesMemory) => null;
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes) => throw new NotSupportedException();
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks) => throw new NotSupportedException();

@@ -122,7 +122,7 @@ function updateWorker(row, worker) {
   const [name, state, shards, rate, split, sent, received, heard] = row.children;
   row.className = worker.state;
   set(name.children[0], worker.name);
-  set(name.children[1], `${worker.threads} thread${worker.threads === 1 ? "" : "s"}, ${worker.instruction_set}, ${address(worker.address)}`);
+  set(name.children[1], `${worker.threads} thread${worker.threads === 1 ? "" : "s"}, ${worker.instruction_set}, ${worker.exchange === "shm" ? "shared memory" : worker.exchange}, ${address(worker.address)}`);
   set(state, worker.state);
   state.className = `state state-${worker.state}`;
   set(shards, ranges(worker.shards));

@@ -40,7 +40,7 @@ internal readonly unsafe ref struct DirectConvolutionPool
     public required float* Pooled { get; init; }
 
     /// <summary>Receives the winners likewise.</summary>
-    public required float* Winners { get; init; }
+    public required byte* Winners { get; init; }
 
     /// <param name="windows">Which windows.</param>
     public void Run<TLanes>(ReadOnlySpan<int> windows)
@@ -69,12 +69,12 @@ internal readonly unsafe ref struct DirectConvolutionPool
         {
             nint first = ((nint)windows[0] * FilterStride) + filter;
             WindowMaximum.Take(TLanes.Zero, TLanes.Zero, TLanes.Zero, TLanes.Zero, Bias + filter, Pooled + first, Winners + first);
-            TLanes pooled = TLanes.Load(Pooled + first), winner = TLanes.Load(Winners + first);
+            TLanes pooled = TLanes.Load(Pooled + first), winner = TLanes.LoadBytes(Winners + first);
             foreach (int window in windows)
             {
                 nint place = ((nint)window * FilterStride) + filter;
                 TLanes.Store(Pooled + place, pooled);
-                TLanes.Store(Winners + place, winner);
+                TLanes.StoreBytes(Winners + place, winner);
             }
         }
     }
@@ -144,6 +144,6 @@ internal unsafe struct WindowSums<TRow>
 
     /// <summary>What <see cref="WindowMaximum"/> keeps of them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly void Take(float* bias, float* pooled, float* winners) =>
+    public readonly void Take(float* bias, float* pooled, byte* winners) =>
         WindowMaximum.Take(_topLeft, _topRight, _bottomLeft, _bottomRight, bias, pooled, winners);
 }

@@ -19,7 +19,7 @@ internal static unsafe class FewChannelsWeightGradient
     /// <param name="weights">dw.</param>
     public static void Run<TLanes>(
         float* input, nint rowStride, nint channelStride, int channels, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
-        float* winners, float* gradient, int filterStride, float* weights, int filters)
+        byte* winners, float* gradient, int filterStride, float* weights, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         float* taps = stackalloc float[9 * TLanes.Count];
@@ -37,14 +37,14 @@ internal static unsafe class FewChannelsWeightGradient
 
     private static void Sum<TLanes>(
         float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
-        float* winners, float* gradient, nint filterStride, float* taps)
+        byte* winners, float* gradient, nint filterStride, float* taps)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         KernelSums<TLanes> sums = KernelSums<TLanes>.Zero;
         foreach (int window in windows)
         {
             float* x = input + places[window];
-            TLanes winner = TLanes.Load(winners + (window * filterStride)), passing = TLanes.Load(gradient + (window * filterStride));
+            TLanes winner = TLanes.LoadBytes(winners + (window * filterStride)), passing = TLanes.Load(gradient + (window * filterStride));
             sums.AddValues(WindowMaximum.GradientAt(1, winner, passing), x, rowStride, channelStride);
             sums.AddValues(WindowMaximum.GradientAt(2, winner, passing), x + channelStride, rowStride, channelStride);
             sums.AddValues(WindowMaximum.GradientAt(3, winner, passing), x + rowStride, rowStride, channelStride);

@@ -61,7 +61,7 @@ internal static unsafe class Gemm
         if (TLanes.HasManyRegisters)
         {
             // A sum is dear to read, so here 8 rows are better as one narrower tile that reads it once.
-            for (; TTerms.Count > 1 && rows == 8 && column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
+            for (; rows == 8 && column + Pair<TLanes>.Count <= columns; column += Pair<TLanes>.Count)
             {
                 MultiplyTile<TTerms, Stack<Rows4<Pair<TLanes>>, Rows4<Pair<TLanes>>, Pair<TLanes>>, Pair<TLanes>>(
                     a.Data, a.RowStride, a.ColumnStride, b, column, c.Data + column, c.RowStride, depth);

@@ -1,86 +1,77 @@
 using System.Numerics;
+using System.Runtime.Intrinsics;
 
 namespace Distributed.Engine.Kernels;
 
-/// <summary>A gradient that passed a pooling window, and its winning position's place in the input.</summary>
-internal readonly record struct LiveGradient(int Place, float Value);
-
 /// <summary>
 /// The gradients that pass the pooling: of each 2x2 window only the winner gets any, and none where the pooled value is 0
-/// after ReLU. About one in nine is left, and skipping the others loses nothing: they are zeros.
+/// after ReLU. About one in six is left, and skipping the others loses nothing: they are zeros.
 ///
-/// For the weights' gradient they are listed by filter, windows in order; for the data's each window gets bit masks of the
-/// filters that each position won. Bound by the two stores for each gradient.
+/// Nothing is listed or moved: who lives is marked in bits, for the data's gradient by window, filters in words of 64 for each
+/// position, and for the weights' by filter, 64 windows to a word.
 /// </summary>
-internal readonly unsafe ref struct LiveGradients
+internal static unsafe class LiveGradients
 {
-    /// <summary>Filters in a word of a mask.</summary>
-    public const int WordFilters = 64;
-
-    /// <summary>All filters' lists.</summary>
-    public required LiveGradient* ByFilter { get; init; }
-
-    /// <summary>Where the next gradient of each filter goes in <see cref="ByFilter"/>.</summary>
-    public required int* FilterEnds { get; init; }
-
-    /// <summary>F, padded.</summary>
-    public required int FilterStride { get; init; }
-
-    /// <summary>Floats from one row of the input to the next, and from one pixel to the next.</summary>
-    public required int RowStride { get; init; }
-
-    public required int ChannelStride { get; init; }
+    /// <summary>Filters, or windows, in a word.</summary>
+    public const int WordLength = 64;
 
     /// <summary>Words of masks that a window has: for each 64 filters one for each position.</summary>
-    public static int MaskWords(int filterStride) => 4 * ((filterStride + WordFilters - 1) / WordFilters);
+    public static int MaskWords(int filterStride) => 4 * ((filterStride + WordLength - 1) / WordLength);
 
-    /// <summary>Adds the gradients of some windows.</summary>
-    /// <param name="windows">For each window its place in the input.</param>
+    /// <summary>Marks up to 64 windows.</summary>
     /// <param name="winners">A row of <see cref="WindowMaximum"/>'s winners for each.</param>
-    /// <param name="gradient">The gradient by the pooled values, likewise.</param>
+    /// <param name="filterStride">F, padded. Padding never wins.</param>
     /// <param name="masks">Receives for each window and 64 filters four masks: bit f is set where filter f's winner is that position.</param>
-    public void Add<TLanes>(ReadOnlySpan<int> windows, float* winners, float* gradient, ulong* masks)
-        where TLanes : unmanaged, ILanes<TLanes>
+    /// <param name="byFilter">Receives for each of the filters, padded to whole words, one word: bit w is set where it lives in window w.</param>
+    public static void Mark(byte* winners, int windows, int filterStride, ulong* masks, ulong* byFilter)
     {
-        LiveGradient* list = ByFilter;
-        int* offsets = stackalloc int[] { 0, 0, ChannelStride, RowStride, RowStride + ChannelStride };
-        foreach (int window in windows)
+        int words = MaskWords(filterStride);
+        for (int first = 0; first < filterStride; first += WordLength, masks += 4, byFilter += WordLength)
         {
-            for (int first = 0; first < FilterStride; first += WordFilters, masks += 4)
-            {
-                ulong live = Mark<TLanes>(winners + first, Math.Min(WordFilters, FilterStride - first), masks);
-                float* winner = winners + first, value = gradient + first;
-                int* end = FilterEnds + first;
-                for (; live != 0; live &= live - 1)
-                {
-                    int filter = BitOperations.TrailingZeroCount(live);
-                    list[end[filter]++] = new LiveGradient(window + offsets[float.ConvertToIntegerNative<int>(winner[filter])], value[filter]);
-                }
-            }
-
-            winners += FilterStride;
-            gradient += FilterStride;
+            int filters = Math.Min(WordLength, filterStride - first);
+            for (nint window = 0; window < windows; window++)
+                byFilter[window] = Mark(winners + (window * filterStride) + first, filters, masks + (window * words));
+            new Span<ulong>(byFilter + windows, WordLength - windows).Clear();
+            Transpose(byFilter);
         }
     }
 
-    /// <summary>Writes the four positions' masks and returns that of all which live. Padding never wins.</summary>
-    private static ulong Mark<TLanes>(float* winners, int count, ulong* masks)
-        where TLanes : unmanaged, ILanes<TLanes>
+    /// <summary>Writes the four positions' masks and returns that of all which live.</summary>
+    private static ulong Mark(byte* winners, int count, ulong* masks)
     {
-        ulong first = 0, second = 0, third = 0, fourth = 0;
-        for (int i = 0; i < count; i += TLanes.Count)
+        ulong live = 0;
+        for (byte position = 1; position <= 4; position++)
         {
-            TLanes winner = TLanes.Load(winners + i);
-            first |= TLanes.GreaterMask(winner, TLanes.Splat(0.5f)) << i;
-            second |= TLanes.GreaterMask(winner, TLanes.Splat(1.5f)) << i;
-            third |= TLanes.GreaterMask(winner, TLanes.Splat(2.5f)) << i;
-            fourth |= TLanes.GreaterMask(winner, TLanes.Splat(3.5f)) << i;
+            ulong mask = 0;
+            if (Vector512.IsHardwareAccelerated && count == WordLength)
+            {
+                mask = Vector512.Equals(Vector512.Load(winners), Vector512.Create(position)).ExtractMostSignificantBits();
+            }
+            else
+            {
+                for (int i = 0; i < count; i += Vector128<byte>.Count)
+                    mask |= (ulong)Vector128.Equals(Vector128.Load(winners + i), Vector128.Create(position)).ExtractMostSignificantBits() << i;
+            }
+
+            masks[position - 1] = mask;
+            live |= mask;
         }
 
-        masks[0] = first & ~second;
-        masks[1] = second & ~third;
-        masks[2] = third & ~fourth;
-        masks[3] = fourth;
-        return first;
+        return live;
+    }
+
+    /// <summary>Exchanges rows and columns of 64 x 64 bits by halves: Warren, "Hacker's Delight", 7-3.</summary>
+    private static void Transpose(ulong* rows)
+    {
+        ulong mask = 0x0000_0000_FFFF_FFFF;
+        for (int half = 32; half > 0; half >>= 1, mask ^= mask << half)
+        {
+            for (int row = 0; row < WordLength; row = (row + half + 1) & ~half)
+            {
+                ulong exchanged = ((rows[row] >> half) ^ rows[row + half]) & mask;
+                rows[row] ^= exchanged << half;
+                rows[row + half] ^= exchanged;
+            }
+        }
     }
 }

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace Distributed.Engine.Kernels;
 
 /// <summary>
@@ -5,39 +7,67 @@ namespace Distributed.Engine.Kernels;
 ///
 /// x is (N,H,W,C) with C padded to whole lines. A tile is one filter x 9 taps x a row of channels, in registers over all its
 /// gradients: with 32 registers two vectors (18 accumulators, 1 broadcast), with 16 one (9 and 1). Every multiply-add reads
-/// its own vector of x, so x must be in the first cache: the caller brings a few samples at a time, and the sums go on where
+/// its own vector of x, so x must be in the first cache: the caller brings a few windows at a time, and the sums go on where
 /// they stopped. No tail: padding channels are summed like the others and dropped by whoever reads dw. Each weight is one
 /// chain of multiply-adds over the windows in order, so neither tile nor width nor the caller's groups show in the bits.
 /// </summary>
-internal static unsafe class SparseWeightGradient
+internal readonly unsafe ref struct SparseWeightGradient
 {
-    /// <param name="input">x.</param>
-    /// <param name="rowStride">Floats from one row of x to the next.</param>
-    /// <param name="channelStride">C, padded: floats from one pixel to the next.</param>
-    /// <param name="gradients">One filter's.</param>
-    /// <param name="weights">dw of that filter: 9 rows of <paramref name="channelStride"/> floats.</param>
+    /// <summary>x.</summary>
+    public required float* Input { get; init; }
+
+    /// <summary>Floats from one row of x to the next.</summary>
+    public required nint RowStride { get; init; }
+
+    /// <summary>C, padded: floats from one pixel to the next.</summary>
+    public required int ChannelStride { get; init; }
+
+    /// <summary>For each of up to 64 windows its place in x.</summary>
+    public required int* Windows { get; init; }
+
+    /// <summary>A row of <see cref="WindowMaximum"/>'s winners for each.</summary>
+    public required byte* Winners { get; init; }
+
+    /// <summary>The gradient by the pooled values, likewise.</summary>
+    public required float* Gradient { get; init; }
+
+    /// <summary>F, padded.</summary>
+    public required nint FilterStride { get; init; }
+
+    /// <param name="filter">Whose gradients.</param>
+    /// <param name="live">The windows in which it lives.</param>
+    /// <param name="weights">dw of that filter: 9 rows of <see cref="ChannelStride"/> floats.</param>
     /// <param name="isFirst">Whether the sums begin here.</param>
-    public static void Add<TLanes>(float* input, nint rowStride, int channelStride, ReadOnlySpan<LiveGradient> gradients, float* weights, bool isFirst)
+    public void Add<TLanes>(int filter, ulong live, float* weights, bool isFirst)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int channel = 0;
         if (TLanes.HasManyRegisters)
         {
-            for (; channel + Pair<TLanes>.Count <= channelStride; channel += Pair<TLanes>.Count)
-                AddChannels<Pair<TLanes>>(input + channel, rowStride, channelStride, gradients, weights + channel, isFirst);
+            for (; channel + Pair<TLanes>.Count <= ChannelStride; channel += Pair<TLanes>.Count)
+                AddChannels<Pair<TLanes>>(channel, filter, live, weights + channel, isFirst);
         }
 
-        for (; channel < channelStride; channel += TLanes.Count)
-            AddChannels<TLanes>(input + channel, rowStride, channelStride, gradients, weights + channel, isFirst);
+        for (; channel < ChannelStride; channel += TLanes.Count)
+            AddChannels<TLanes>(channel, filter, live, weights + channel, isFirst);
     }
 
-    private static void AddChannels<TRow>(
-        float* input, nint rowStride, nint channelStride, ReadOnlySpan<LiveGradient> gradients, float* weights, bool isFirst)
+    private void AddChannels<TRow>(int channel, int filter, ulong live, float* weights, bool isFirst)
         where TRow : unmanaged, ILanes<TRow>
     {
+        nint rowStride = RowStride, channelStride = ChannelStride, filterStride = FilterStride;
+        float* x = Input + channel, gradient = Gradient + filter;
+        byte* winners = Winners + filter;
+        int* windows = Windows;
+        // By winner; the dead one does not occur.
+        nint* offsets = stackalloc nint[] { 0, 0, channelStride, rowStride, rowStride + channelStride };
         KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
-        foreach (ref readonly LiveGradient live in gradients)
-            sums.AddRows(TRow.Splat(live.Value), input + live.Place, rowStride, channelStride);
+        for (; live != 0; live &= live - 1)
+        {
+            nint window = BitOperations.TrailingZeroCount(live), place = window * filterStride;
+            sums.AddRows(TRow.Splat(gradient[place]), x + windows[window] + offsets[winners[place]], rowStride, channelStride);
+        }
+
         sums.Store(weights, channelStride);
     }
 }

@@ -11,7 +11,7 @@ namespace Distributed.Engine.Kernels;
 /// y(i) = sum over j != i of d(i + j) (g(i) + g(j)) + (d(2i) - sum over j != i of d(i + j)) g(i). Six products instead of nine, with
 /// coefficients of 0 and +-1 alone. (Winograd's own F(3,3) needs five, but gives noise where exact zeros belong.)
 /// </summary>
-internal abstract unsafe class Symmetric3x3 : IConvolutionAlgorithm
+internal readonly unsafe struct Symmetric3x3 : ITransposableAlgorithm
 {
     public static string Name => "F(3x3,3x3)";
 
@@ -19,22 +19,27 @@ internal abstract unsafe class Symmetric3x3 : IConvolutionAlgorithm
 
     public static int Products => 6;
 
+    public static bool KeepsZeros => true;
+
     public static void TransformInput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Input, TLanes>(source, destination, channels);
 
     // G only sums: the taps stay as they are, a quarter of the memory, and few tiles are bound by reading the kernel.
     public static int KernelMatrices => 9;
 
-    public static void TransformKernel<TLanes>(float* taps, float* matrices, int rows, int columns)
-        where TLanes : unmanaged, ILanes<TLanes> =>
-        new ReadOnlySpan<float>(taps, checked(KernelMatrices * rows * columns)).CopyTo(new Span<float>(matrices, KernelMatrices * rows * columns));
-
-    public static MatrixSum Factor(float* matrices, int product, int rows, int columns)
+    public static void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+        where TLanes : unmanaged, ILanes<TLanes>
     {
-        nint matrix = (nint)rows * columns;
+        for (nint tap = 0; tap < KernelMatrices; tap++)
+            new ReadOnlySpan<float>(taps + (tap * length), length).CopyTo(new Span<float>(matrices + (tap * matrixStride), length));
+    }
+
+    public static MatrixSum Factor(float* matrices, nint matrixStride, int product, int columns)
+    {
         (int row, int rowBelow) = Taps(product / Products);
         (int column, int nextColumn) = Taps(product % Products);
-        return new(matrices + (((3 * row) + column) * matrix), columns, (nextColumn - column) * matrix, (rowBelow - row) * 3 * matrix);
+        return new(
+            matrices + (((3 * row) + column) * matrixStride), columns, (nextColumn - column) * matrixStride, (rowBelow - row) * 3 * matrixStride);
     }
 
     public static void TransformOutput<TLanes>(Square source, Square destination, int channels)

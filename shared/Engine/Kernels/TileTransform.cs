@@ -28,7 +28,7 @@ internal readonly unsafe struct Square(float* data, nint rowStride, nint columnS
 internal static unsafe class TileTransform
 {
     /// <summary>The largest square a map may have, on either side.</summary>
-    public const int MaximumSide = 6;
+    public const int MaximumSide = 7;
 
     /// <param name="channels">Floats in a row, a multiple of the lanes.</param>
     [SkipLocalsInit]
@@ -46,6 +46,13 @@ internal static unsafe class TileTransform
                 TMap.Apply<TLanes>(half + (y * row), TLanes.Count, target + (y * destination.RowStride), destination.ColumnStride);
         }
     }
+
+    /// <summary>T g T' for a whole kernel: from its taps' matrices, one behind the other, to as many of the products.</summary>
+    /// <param name="length">Floats in a matrix, a multiple of the lanes.</param>
+    public static void ApplyToKernel<TMap, TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+        where TMap : ILinearMap
+        where TLanes : unmanaged, ILanes<TLanes> =>
+        Apply<TMap, TLanes>(new(taps, TMap.Inputs * (nint)length, length), new(matrices, TMap.Outputs * matrixStride, matrixStride), length);
 
     /// <summary>Y += T X T'.</summary>
     /// <param name="channels">Floats in a row, a multiple of the lanes.</param>

@@ -8,7 +8,7 @@ namespace Distributed.Engine.Kernels;
 internal static unsafe class WindowMaximum
 {
     /// <summary>The winner's number where the window is dead: its maximum is not above zero, so no gradient passes.</summary>
-    public const float Dead = 0;
+    public const byte Dead = 0;
 
     /// <summary>
     /// Takes the maximum for a row of channels. Positions in scan order are numbered from 1; the first of equal ones wins,
@@ -19,7 +19,7 @@ internal static unsafe class WindowMaximum
     /// <param name="pooled">Receives max(0, maximum + bias).</param>
     /// <param name="winners">Receives 1 to 4, or <see cref="Dead"/>.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Take<TRow>(TRow topLeft, TRow topRight, TRow bottomLeft, TRow bottomRight, float* bias, float* pooled, float* winners)
+    public static void Take<TRow>(TRow topLeft, TRow topRight, TRow bottomLeft, TRow bottomRight, float* bias, float* pooled, byte* winners)
         where TRow : unmanaged, ILanes<TRow>
     {
         TRow best = topLeft, winner = TRow.Splat(1);
@@ -28,7 +28,7 @@ internal static unsafe class WindowMaximum
         Challenge(bottomRight, 4, ref best, ref winner);
         best = TRow.Add(best, TRow.Load(bias));
         TRow.Store(pooled, TRow.Relu(best));
-        TRow.Store(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
+        TRow.StoreBytes(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
     }
 
     /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
@@ -38,7 +38,7 @@ internal static unsafe class WindowMaximum
         TLanes.SelectEqual(winner, TLanes.Splat(position), gradient, TLanes.Zero);
 
     /// <summary>db[o] = sum of the gradients over the windows that live, written unpadded.</summary>
-    public static void SumBiasGradient<TLanes>(float* winners, float* gradient, int stride, int windows, float* bias, int filters)
+    public static void SumBiasGradient<TLanes>(byte* winners, float* gradient, int stride, int windows, float* bias, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int filter = 0;
@@ -48,13 +48,13 @@ internal static unsafe class WindowMaximum
             SumBiasRow<TLanes>(winners + filter, gradient + filter, stride, windows, bias + filter, filters - filter);
     }
 
-    private static void SumBiasRow<TRow>(float* winners, float* gradient, nint stride, int windows, float* bias, int filters)
+    private static void SumBiasRow<TRow>(byte* winners, float* gradient, nint stride, int windows, float* bias, int filters)
         where TRow : unmanaged, ILanes<TRow>
     {
         TRow sum = TRow.Zero;
         for (nint place = 0; place < windows * stride; place += stride)
         {
-            TRow live = TRow.SelectGreater(TRow.Load(winners + place), TRow.Splat(Dead), TRow.Load(gradient + place), TRow.Zero);
+            TRow live = TRow.SelectGreater(TRow.LoadBytes(winners + place), TRow.Splat(Dead), TRow.Load(gradient + place), TRow.Zero);
             sum = TRow.Add(sum, live);
         }
 

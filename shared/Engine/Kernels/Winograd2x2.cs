@@ -6,13 +6,15 @@ namespace Distributed.Engine.Kernels;
 /// Winograd's F(2x2,3x3): 16 multiplications for 4 outputs, where the plain sum has 36. Lavin and Gray, "Fast algorithms for
 /// convolutional neural networks", 2016.
 /// </summary>
-internal abstract unsafe class Winograd2x2 : IConvolutionAlgorithm
+internal readonly unsafe struct Winograd2x2 : ITransposableAlgorithm
 {
     public static string Name => "F(2x2,3x3)";
 
     public static int OutputSide => 2;
 
     public static int Products => 4;
+
+    public static bool KeepsZeros => true;
 
     // The two that every window takes keep its 16 rows in registers: first down all columns at once, then along each row.
     public static void TransformInput<TLanes>(Square source, Square destination, int channels)
@@ -33,17 +35,11 @@ internal abstract unsafe class Winograd2x2 : IConvolutionAlgorithm
 
     public static int KernelMatrices => Products * Products;
 
-    public static void TransformKernel<TLanes>(float* taps, float* matrices, int rows, int columns)
-        where TLanes : unmanaged, ILanes<TLanes>
-    {
-        nint matrix = (nint)rows * columns;
-        Square source = new(taps, 3 * matrix, matrix), target = new(matrices, Products * matrix, matrix);
-        for (int row = 0; row < rows; row++)
-            TileTransform.Apply<Kernel, TLanes>(source.Moved((nint)row * columns), target.Moved((nint)row * columns), columns);
-    }
+    public static void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.ApplyToKernel<Kernel, TLanes>(taps, matrices, matrixStride, length);
 
-    public static MatrixSum Factor(float* matrices, int product, int rows, int columns) =>
-        new(matrices + ((nint)product * rows * columns), columns);
+    public static MatrixSum Factor(float* matrices, nint matrixStride, int product, int columns) =>
+        new(matrices + (product * matrixStride), columns);
 
     public static void TransformOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes>

@@ -4,58 +4,53 @@ namespace Distributed.Engine.Operations;
 
 /// <summary>
 /// A step's weights (3,3,C,F) as a convolution algorithm multiplies by them: matrices (C, padded F) for the
-/// way forward and, where asked for, (F, padded C) for the way back.
+/// way forward, or (F, padded C) for the way back.
 /// </summary>
 internal sealed unsafe class TransformedKernel<TAlgorithm, TLanes> : IDisposable
     where TAlgorithm : IConvolutionAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
 {
     private readonly ConvolutionParameters _parameters;
-    private readonly int _filterStride, _channelStride;
-    private readonly NativeBuffer _forward;
-    private readonly NativeBuffer? _padded, _paddedTransposed, _backward;
+    private readonly bool _isTransposed;
+    private readonly int _rows, _columnStride, _matrixStride;
+    private readonly NativeBuffer _matrices;
+    private readonly NativeBuffer? _packed;
 
-    public TransformedKernel(ConvolutionParameters parameters, bool isTransposedToo)
+    /// <param name="isTransposed">Whether it is for the way back.</param>
+    public TransformedKernel(ConvolutionParameters parameters, bool isTransposed)
     {
-        _parameters = parameters;
-        _filterStride = ArenaPlan.RoundUp(parameters.Filters);
-        _channelStride = ArenaPlan.RoundUp(parameters.Channels);
-        if (parameters.Filters != _filterStride)
-            _padded = new NativeBuffer(checked(parameters.Taps * parameters.Channels * _filterStride));
-        _forward = new NativeBuffer(checked(TAlgorithm.KernelMatrices * parameters.Channels * _filterStride));
-        if (isTransposedToo)
-        {
-            _paddedTransposed = new NativeBuffer(checked(parameters.Taps * parameters.Filters * _channelStride));
-            _backward = new NativeBuffer(checked(TAlgorithm.KernelMatrices * parameters.Filters * _channelStride));
-        }
+        (_parameters, _isTransposed) = (parameters, isTransposed);
+        (_rows, int columns) = isTransposed ? (parameters.Filters, parameters.Channels) : (parameters.Channels, parameters.Filters);
+        _columnStride = ArenaPlan.RoundUp(columns);
+        _matrixStride = MatrixStride(_rows, _columnStride);
+        _matrices = new NativeBuffer(checked(TAlgorithm.KernelMatrices * _matrixStride));
+        if (isTransposed || columns != _columnStride)
+            _packed = new NativeBuffer(checked(parameters.Taps * _rows * _columnStride));
     }
 
-    public float* Forward => _forward.Pointer;
+    public float* Matrices => _matrices.Pointer;
 
-    public float* Backward => _backward!.Pointer;
+    /// <summary>Floats from one matrix to the next: a line more than it holds, so that they do not all fall into the same cache set.</summary>
+    public static int MatrixStride(int rows, int columns) => checked((rows * columns) + ArenaPlan.Alignment);
 
     public void Prepare(float* parameters)
     {
-        float* kernel = parameters + _parameters.KernelOffset;
-        float* padded = kernel;
-        if (_padded is not null)
+        float* kernel = parameters + _parameters.KernelOffset, taps = kernel;
+        if (_packed is not null)
         {
-            padded = _padded.Pointer;
-            WeightPacking.PadColumns(kernel, _parameters.Taps * _parameters.Channels, _parameters.Filters, padded, _filterStride);
+            taps = _packed.Pointer;
+            if (_isTransposed)
+                WeightPacking.Transpose(kernel, _parameters.Taps, _parameters.Channels, _parameters.Filters, taps, _columnStride);
+            else
+                WeightPacking.PadColumns(kernel, _parameters.Taps * _parameters.Channels, _parameters.Filters, taps, _columnStride);
         }
 
-        TAlgorithm.TransformKernel<TLanes>(padded, _forward.Pointer, _parameters.Channels, _filterStride);
-        if (_paddedTransposed is null)
-            return;
-        WeightPacking.Transpose(kernel, _parameters.Taps, _parameters.Channels, _parameters.Filters, _paddedTransposed.Pointer, _channelStride);
-        TAlgorithm.TransformKernel<TLanes>(_paddedTransposed.Pointer, _backward!.Pointer, _parameters.Filters, _channelStride);
+        TAlgorithm.TransformKernel<TLanes>(taps, _matrices.Pointer, _matrixStride, _rows * _columnStride);
     }
 
     public void Dispose()
     {
-        _padded?.Dispose();
-        _forward.Dispose();
-        _paddedTransposed?.Dispose();
-        _backward?.Dispose();
+        _packed?.Dispose();
+        _matrices.Dispose();
     }
 }

@@ -6,13 +6,16 @@ namespace Distributed.Engine.Operations;
 /// <summary>
 /// y = relu?(x * w + b) for a 3x3 kernel at stride 1, by a convolution algorithm: tiles of input are transformed, multiplied with
 /// the transformed weights product by product, and transformed back; the gradients the same with the transposed transforms.
+/// Zeros must stay exact in front of ReLU, and in the weights' gradient, of which RMSprop would make much; the data's gradient may go
+/// by another algorithm with tiles of the same size.
 /// </summary>
-internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
+internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Operation
+    where TAlgorithm : ITransposableAlgorithm
+    where TData : ITransposableAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
-    where TAlgorithm : IConvolutionAlgorithm
 {
     /// <summary>Rows of the weights' gradient that are summed and transformed at a time, so that all their products stay in the cache.</summary>
-    private const int SliceChannels = 8;
+    private const int SliceChannels = 16;
 
     private readonly Edge _output;
     private readonly BorderedPlane _source, _sums, _outputGradient;
@@ -23,7 +26,8 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
     private readonly int[] _inputPlaces, _outputPlaces;
     private readonly NativeBuffer _bias;
     private readonly TransformedKernel<TAlgorithm, TLanes> _kernel;
-    private readonly TileBuffer _inputTiles, _gradientTiles, _outputBlock, _inputBlock, _weightSlice;
+    private readonly TransformedKernel<TData, TLanes>? _transposedKernel;
+    private readonly TileBuffer _inputTiles, _gradientTiles, _dataTiles, _outputBlock, _inputBlock, _weightSlice;
     private readonly int _tapSlice;
 
     public WinogradConvolution(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
@@ -47,15 +51,21 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
         _weightSlice = TileBuffer.Reserve(arena, products, SliceChannels, _filterStride);
         _tapSlice = arena.Reserve(parameters.Taps * _filterStride);
         _bias = new NativeBuffer(_filterStride);
-        _kernel = new TransformedKernel<TAlgorithm, TLanes>(parameters, isTransposedToo: input.Gradient is not null);
+        _kernel = new TransformedKernel<TAlgorithm, TLanes>(parameters, isTransposed: false);
         if (input.Gradient is not null)
         {
+            _transposedKernel = new TransformedKernel<TData, TLanes>(parameters, isTransposed: true);
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
-            _inputBlock = TileBuffer.Reserve(arena, products, TileProducts.BlockTiles, channelStride);
+            _dataTiles = IsOneAlgorithm ? _gradientTiles : TileBuffer.Reserve(arena, TData.Products, tiles, _filterStride);
+            _inputBlock = TileBuffer.Reserve(arena, TData.Products, TileProducts.BlockTiles, channelStride);
         }
     }
 
-    public override string Kernels => $"{TAlgorithm.Name} in {TAlgorithm.Products * TAlgorithm.Products} products{(_relu ? ", relu fused" : "")}";
+    public override string Kernels =>
+        $"{TAlgorithm.Name} in {TAlgorithm.Products * TAlgorithm.Products} products{(_relu ? ", relu fused" : "")}"
+        + (IsOneAlgorithm ? "" : $"; data gradient in {TData.Products * TData.Products}");
+
+    private static bool IsOneAlgorithm => typeof(TAlgorithm) == typeof(TData);
 
     /// <summary>Multiplications for each pair of channels in one sample: what the choice between algorithms goes by.</summary>
     public static int CountProducts(SampleShape output) =>
@@ -65,6 +75,7 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
     {
         WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
         _kernel.Prepare(parameters);
+        _transposedKernel?.Prepare(parameters);
     }
 
     public override void Forward(in Pass pass)
@@ -82,7 +93,7 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
             }
 
             TileProducts.Multiply<TAlgorithm, TLanes>(
-                pass.Arena, _inputTiles, first, _kernel.Forward, _outputBlock, 0, count, _parameters.Channels);
+                pass.Arena, _inputTiles, first, _kernel.Matrices, _outputBlock, 0, count, _parameters.Channels);
             for (int i = 0; i < count; i++)
             {
                 TAlgorithm.TransformOutput<TLanes>(
@@ -103,22 +114,20 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
         OuterSum.Bias<TLanes>(gradient, _filterStride, pixels, pass.Gradient + _parameters.BiasOffset, _parameters.Filters);
 
         _outputGradient.CopyIn(pass);
-        Square source = Pixels(pass, _outputGradient.Plane);
-        for (int tile = 0; tile < tiles; tile++)
-        {
-            TAlgorithm.TransposeOutput<TLanes>(
-                source.Moved(_outputPlaces[tile]), _gradientTiles.Tile(pass.Arena, TAlgorithm.Products, tile), _filterStride);
-        }
-
+        TransposeOutput<TAlgorithm>(pass, _gradientTiles, tiles);
         WeightGradient(pass, tiles);
-        if (_inputGradient is not null)
-            DataGradient(pass, _inputGradient, tiles);
+        if (_inputGradient is null)
+            return;
+        if (!IsOneAlgorithm)
+            TransposeOutput<TData>(pass, _dataTiles, tiles);
+        DataGradient(pass, _inputGradient, tiles);
     }
 
     public override void Dispose()
     {
         _bias.Dispose();
         _kernel.Dispose();
+        _transposedKernel?.Dispose();
         base.Dispose();
     }
 
@@ -132,12 +141,19 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
 
     private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
 
+    /// <summary>A dy A' of all tiles.</summary>
+    private void TransposeOutput<T>(in Pass pass, TileBuffer tiles, int count)
+        where T : ITransposableAlgorithm
+    {
+        Square source = Pixels(pass, _outputGradient.Plane);
+        for (int tile = 0; tile < count; tile++)
+            T.TransposeOutput<TLanes>(source.Moved(_outputPlaces[tile]), tiles.Tile(pass.Arena, T.Products, tile), tiles.Channels);
+    }
+
     /// <summary>dw = G' [(B' d B) . (A dy A')] G: for each product the outer sum over all tiles.</summary>
     private void WeightGradient(in Pass pass, int tiles)
     {
         nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
-        float* taps = pass.At(_tapSlice);
-        Square target = new(taps, 3 * _filterStride, _filterStride);
         for (int first = 0; first < _parameters.Channels; first += SliceChannels)
         {
             int count = Math.Min(SliceChannels, _parameters.Channels - first);
@@ -150,14 +166,23 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
 
             for (int i = 0; i < count; i++)
             {
-                TAlgorithm.TransposeKernel<TLanes>(_weightSlice.Tile(pass.Arena, TAlgorithm.Products, i), target, _filterStride);
+                Square slice = _weightSlice.Tile(pass.Arena, TAlgorithm.Products, i);
                 float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
-                for (nint tap = 0; tap < _parameters.Taps; tap++)
-                {
-                    new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
-                        new Span<float>(weights + (tap * tapStride), _parameters.Filters));
-                }
+                if (_parameters.Filters == _filterStride)
+                    TAlgorithm.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
+                else
+                    TransposePadded(slice, pass.At(_tapSlice), weights, tapStride);
             }
+        }
+    }
+
+    private void TransposePadded(Square slice, float* taps, float* weights, nint tapStride)
+    {
+        TAlgorithm.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
+        for (nint tap = 0; tap < _parameters.Taps; tap++)
+        {
+            new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
+                new Span<float>(weights + (tap * tapStride), _parameters.Filters));
         }
     }
 
@@ -169,12 +194,12 @@ internal sealed unsafe class WinogradConvolution<TLanes, TAlgorithm> : Operation
         for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
         {
             int count = Math.Min(TileProducts.BlockTiles, tiles - first);
-            TileProducts.Multiply<TAlgorithm, TLanes>(
-                pass.Arena, _gradientTiles, first, _kernel.Backward, _inputBlock, 0, count, _parameters.Filters);
+            TileProducts.Multiply<TData, TLanes>(
+                pass.Arena, _dataTiles, first, _transposedKernel!.Matrices, _inputBlock, 0, count, _parameters.Filters);
             for (int i = 0; i < count; i++)
             {
-                TAlgorithm.AddTransposedInput<TLanes>(
-                    _inputBlock.Tile(pass.Arena, TAlgorithm.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
+                TData.AddTransposedInput<TLanes>(
+                    _inputBlock.Tile(pass.Arena, TData.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
             }
         }
 
