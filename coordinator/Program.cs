@@ -1,8 +1,9 @@
 using System.CommandLine;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Commands;
 
 RootCommand root = new("Synchronous data-parallel training of convolutional networks on CPUs.")
 {
     TrainCommand.Create(), SummaryCommand.Create(), EvaluateCommand.Create(), PredictCommand.Create(), DataCommand.Create(),
 };
-return await CommandLineHost.RunAsync(root, args).ConfigureAwait(false);
+return await CommandLineHost.RunAsync("coordinator", root, args).ConfigureAwait(false);

@@ -22,20 +22,30 @@ internal static class TrainCommand
         Option<int?> maxSteps = new("--max-steps") { Description = "end after so many steps; 0 writes the initial weights" };
         Option<int> workers = Number("--workers", "worker processes to start here; 0 waits for workers from elsewhere", defaults.Workers);
         Option<int?> threads = new("--threads") { Description = "compute threads of each worker started here (default: cores / workers)" };
-        Option<int> minWorkers = Number("--min-workers", "with --workers 0: train only while at least so many are there", defaults.MinWorkers);
+        Option<int> minWorkers = Number("--min-workers", "train only while at least so many workers are there", defaults.MinWorkers);
+        Option<double> workerTimeout = Seconds("--worker-timeout", "seconds to wait for workers while too few are there", defaults.WorkerTimeout);
+        Option<int> maxRestarts = Number("--max-restarts", "how often, in a run, a worker started here that has died is replaced", defaults.MaxRestarts);
+        Option<double> heartbeatInterval = Seconds("--heartbeat-interval", "seconds from one sign of life to the next", defaults.HeartbeatInterval);
+        Option<double> heartbeatTimeout = Seconds("--heartbeat-timeout", "seconds within which a silent worker is given up", defaults.HeartbeatTimeout);
+        Option<string?> ledger = new("--ledger") { Description = "file that gets a line for each step: who computed which shards", HelpName = "FILE" };
         Option<string?> listen = new("--listen") { Description = $"where workers call (default: a free loopback port; with --workers 0 {RunOptions.DefaultListen})", HelpName = "HOST:PORT" };
         Option<string?> output = new("--out") { Description = "folder for run.json and model.safetensors (default: runs/<time>)", HelpName = "DIR" };
+        Option<string?> checkpoints = new("--checkpoint-dir") { Description = "folder for checkpoints (default: none are written)", HelpName = "DIR" };
+        Option<int> checkpointEvery = Number("--checkpoint-every", "steps from checkpoint to checkpoint, beside those at epoch ends; 0: only those", defaults.CheckpointEvery);
+        Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
+        SecurityOptions security = new();
         OptimizerOptions optimizer = new();
         DatasetOptions data = new($"default: {DefaultDataset}");
 
         Command command = new("train", "Train a model.") { workers, threads, epochs, batchSize, shards, model };
         data.AddTo(command);
         optimizer.AddTo(command);
-        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, listen, output])
+        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
+        security.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
         {
-            RunOptions options = new()
+            RunOptions options = security.Read(parsed, new RunOptions
             {
                 Model = parsed.GetValue(model)!,
                 Optimizer = optimizer.Read(parsed),
@@ -48,20 +58,30 @@ internal static class TrainCommand
                 Workers = parsed.GetValue(workers),
                 Threads = parsed.GetValue(threads),
                 MinWorkers = parsed.GetValue(minWorkers),
+                WorkerTimeout = ReadSeconds(parsed, workerTimeout),
+                MaxRestarts = parsed.GetValue(maxRestarts),
+                HeartbeatInterval = ReadSeconds(parsed, heartbeatInterval),
+                HeartbeatTimeout = ReadSeconds(parsed, heartbeatTimeout),
+                Ledger = parsed.GetValue(ledger),
                 Listen = parsed.GetValue(listen),
+                CheckpointDirectory = parsed.GetValue(checkpoints),
+                CheckpointEvery = parsed.GetValue(checkpointEvery),
+                Resume = parsed.GetValue(resume),
                 OutputDirectory = parsed.GetValue(output),
-            };
+            });
             // Results go to standard output, what is only of interest to standard error.
             TextWriter notices = parsed.InvocationConfiguration.Error;
             using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
-            (string folder, RunResult result) = await TrainingRun.ExecuteAsync(
+            RunOutcome outcome = await TrainingRun.ExecuteAsync(
                 options,
                 token => data.LoadAsync(parsed, DefaultDataset, token),
                 live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
                 notices,
                 cancellation).ConfigureAwait(false);
-            notices.WriteLine($"{folder}: {(result.Test is { } test ? $"test accuracy {test.Accuracy:0.0000}, test loss {test.Loss:0.0000}, " : "")}weights {result.WeightsSha256}");
-            return 0;
+            RunResult result = outcome.Result;
+            string scores = result.LastEpoch is { } last ? $"test accuracy {last.TestAccuracy:0.0000}, test loss {last.TestLoss:0.0000}, " : "";
+            notices.WriteLine($"{outcome.Folder}: {scores}weights {result.WeightsSha256}");
+            return outcome.CheckpointError is { } error ? throw new RunFailedException($"the run is done, but its last checkpoint could not be written: {error}") : 0;
         });
         return command;
     }
@@ -70,4 +90,16 @@ internal static class TrainCommand
 
     private static Option<int> Number(string name, string description, int value) =>
         new(name) { Description = description, DefaultValueFactory = _ => value };
+
+    private static Option<double> Seconds(string name, string description, TimeSpan value) =>
+        new(name) { Description = description, DefaultValueFactory = _ => value.TotalSeconds, HelpName = "SECONDS" };
+
+    private static TimeSpan ReadSeconds(ParseResult parsed, Option<double> option)
+    {
+        double seconds = parsed.GetValue(option);
+        // What no TimeSpan can hold is out of every range.
+        return Math.Abs(seconds) < TimeSpan.MaxValue.TotalSeconds / 2
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new ConfigurationException($"{option.Name} cannot be {seconds} seconds");
+    }
 }

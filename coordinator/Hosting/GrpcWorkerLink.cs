@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Threading.Channels;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
@@ -10,7 +9,7 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>The exchange with one worker over its gRPC stream.</summary>
-internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -20,15 +19,16 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
 
     private readonly Lock _closing = new();
     private readonly CancellationTokenSource _closed = new();
+    private int _beatsWaiting;
     private bool _isDisposed;
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
     private RunDefinition? _run;
-    private long _lastHeard = Stopwatch.GetTimestamp();
+    private long _lastHeard = time.GetTimestamp();
 
     public Member Member { get; } = member;
 
-    public TimeSpan Silence => Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard));
+    public TimeSpan Silence => time.GetElapsedTime(Volatile.Read(ref _lastHeard));
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -38,6 +38,7 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     public void Welcome(RunDefinition run, long membershipVersion)
     {
         _run = run;
+        limit.Raise(run.MaxMessageBytes);
         // A worker says nothing while it waits for the welcome: that is no silence.
         Hear();
         Send(new CoordinatorMessage { Welcome = run.CreateWelcome(Member.Id, membershipVersion) });
@@ -100,7 +101,7 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     }
 
     /// <summary>Notes that the worker is alive.</summary>
-    public void Hear() => Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+    public void Hear() => Volatile.Write(ref _lastHeard, time.GetTimestamp());
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
     public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
@@ -120,7 +121,17 @@ internal sealed class GrpcWorkerLink(Member member) : IWorkerLink, IDisposable
     private async Task BeatAsync(PeriodicTimer timer, CancellationToken cancellation)
     {
         while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
-            Send(Heartbeat);
+        {
+            // For a worker that does not read one heartbeat waits, not one an interval.
+            if (Interlocked.Exchange(ref _beatsWaiting, 1) == 0)
+                _outbox.Writer.TryWrite(Beat());
+        }
+    }
+
+    private IEnumerable<CoordinatorMessage> Beat()
+    {
+        Volatile.Write(ref _beatsWaiting, 0);
+        yield return Heartbeat;
     }
 
     private void Send(CoordinatorMessage message) => _outbox.Writer.TryWrite([message]);

@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Members;
+using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
 using Distributed.Protos;
 using Distributed.Reduction;
@@ -7,9 +8,14 @@ using Grpc.Core;
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
-internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+internal sealed class TrainingService(
+    RunInbox inbox, RunOptions options, Admission admission, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
+
+    // Of one worker: what a step can bring at once and a little more.
+    private const int MostUnhandled = 8;
+
     private static int s_lastId;
 
     public override async Task Join(
@@ -17,32 +23,35 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
     {
         if (await ReadHelloAsync(requestStream, context.CancellationToken).ConfigureAwait(false) is not { } hello)
             return;
-        if (Refuse(hello) is { } refusal)
+        HttpContext call = context.GetHttpContext();
+        if ((admission.Refuse(hello.JoinToken, call.Request.IsHttps, call.Connection.ClientCertificate) ?? Refuse(hello)) is { } refusal)
         {
-            Log.Refused(log, hello.Name, context.Peer, refusal);
+            string name = IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)";
+            Log.Refused(log, name, context.Peer, refusal);
+            journal.Record(JournalKind.RefusedWorker, name, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
 
         Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member);
-        inbox.Post(new WorkerJoined(link));
-        using CancellationTokenSource call = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
-        Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, call.Token);
+        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), time);
+        inbox.Post(new WorkerCalled(link));
+        using CancellationTokenSource exchange = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
+        Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, exchange.Token);
         string reason = "the connection broke";
         try
         {
-            reason = await ReadAsync(requestStream, link, call.Token).ConfigureAwait(false);
+            reason = await ReadAsync(requestStream, link, exchange.Token).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException or InvalidOperationException or RpcException)
         {
             // Whatever broke, the worker is gone; the loop below says why.
-            reason = link.CloseReason ?? reason;
+            reason = link.CloseReason ?? (exception as MessageTooLargeException)?.Message ?? reason;
         }
         finally
         {
             inbox.Post(new WorkerLeft(member.Id, reason));
-            await call.CancelAsync().ConfigureAwait(false);
+            await exchange.CancelAsync().ConfigureAwait(false);
             await writing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
@@ -64,17 +73,23 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
     private static string? Refuse(Hello hello) =>
         hello.ProtocolVersion != TrainingWire.ProtocolVersion
             ? $"it speaks version {hello.ProtocolVersion} of the protocol, this coordinator version {TrainingWire.ProtocolVersion}; use the same build for both"
-        : hello.Name.Length is 0 or > 100 || hello.Name.Any(char.IsControl) || hello.Threads is < 1 or > 1024 || hello.InstructionSet.Length > 100
+        : !IsShowable(hello.Name) || hello.Threads is < 1 or > 1024 || !IsShowable(hello.InstructionSet)
             ? "its hello is not in order"
         : null;
+
+    private static bool IsShowable(string text) => text.Length is > 0 and <= 100 && !text.Any(char.IsControl);
 
     /// <summary>Turns messages into events until the worker ends its stream; why it did.</summary>
     private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
+        SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
             link.Hear();
+            // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
+            if (stream.Current.Heartbeat is null)
+                await credits.WaitAsync(cancellation).ConfigureAwait(false);
             switch (stream.Current)
             {
                 case { Partial: { Id: { } id, Node: { } node } partial }:
@@ -86,10 +101,16 @@ internal sealed class TrainingService(RunInbox inbox, RunOptions options, ILogge
                         partial.LossSum,
                         (int)partial.Correct,
                         (int)partial.Samples,
-                        TimeSpan.FromMicroseconds(partial.ComputeMicroseconds)));
+                        TimeSpan.FromMicroseconds(partial.ComputeMicroseconds))
+                    {
+                        Credit = credits,
+                    });
                     break;
                 case { BlockResult: { Id: { } id } result }:
-                    inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory));
+                    inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory) { Credit = credits });
+                    break;
+                case { Ready: not null }:
+                    inbox.Post(new WorkerReady(worker) { Credit = credits });
                     break;
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Training;
 
 namespace Distributed.Coordinator.Local;
@@ -8,51 +9,65 @@ namespace Distributed.Coordinator.Local;
 /// The worker processes of the single-machine mode. Each holds the read end of a pipe whose other end is here: should
 /// this process die in whatever way, the system closes it and the workers end.
 /// </summary>
-internal sealed class LocalWorkers : IAsyncDisposable
+/// <remarks>
+/// Processes end whenever they like, several at once, and starting one waits for the runtime's bookkeeping of those that
+/// end. So nothing that asks about a process, or starts one, runs under the lock: it guards the list alone.
+/// </remarks>
+internal sealed class LocalWorkers : ILocalWorkers, IAsyncDisposable
 {
     private const int KeptLines = 50;
 
+    private readonly Lock _lock = new();
     private readonly List<LocalWorker> _workers = [];
+    private readonly RunOptions _options;
+    private readonly Uri _coordinator;
+    private readonly JoinToken _token;
     private readonly RunInbox _inbox;
-    private readonly TimeSpan _grace;
-    private volatile bool _isStopping;
+    private bool _isStopping;
 
-    private LocalWorkers(RunInbox inbox, TimeSpan grace)
+    private LocalWorkers(RunOptions options, Uri coordinator, JoinToken token, RunInbox inbox)
     {
+        _options = options;
+        _coordinator = coordinator;
+        _token = token;
         _inbox = inbox;
-        _grace = grace;
     }
 
     /// <summary>Starts N workers that call the coordinator at a loopback port.</summary>
     /// <exception cref="RunFailedException">The worker program is missing or cannot be started.</exception>
-    public static LocalWorkers Start(RunOptions options, Uri coordinator, RunInbox inbox)
+    public static LocalWorkers Start(RunOptions options, Uri coordinator, JoinToken token, RunInbox inbox)
     {
-        LocalWorkers workers = new(inbox, options.DrainTimeout);
-        for (int i = 1; i <= options.Workers; i++)
-        {
-            ProcessStartInfo start = FindProgram();
-            foreach (string argument in (ReadOnlySpan<string>)["--coordinator", coordinator.ToString(), "--threads", $"{options.LocalThreads}", "--name", $"worker-{i}", "--owned"])
-                start.ArgumentList.Add(argument);
-            workers.Start($"worker-{i}", start);
-        }
-
+        LocalWorkers workers = new(options, coordinator, token, inbox);
+        foreach (string name in options.LocalWorkerNames())
+            workers.Start(name);
         return workers;
     }
+
+    public void Replace(string name) => Task.Run(() =>
+    {
+        try
+        {
+            Start(name);
+        }
+        catch (RunFailedException exception)
+        {
+            _inbox.Post(new LocalWorkerExited(name, null, exception.Message));
+        }
+    });
 
     /// <summary>The run has broken off: closes the pipes, upon which the workers end without finishing anything.</summary>
     public void Abort()
     {
-        _isStopping = true;
-        foreach (LocalWorker worker in _workers)
+        foreach (LocalWorker worker in StopStarting())
             worker.Process.StandardInput.Close();
     }
 
     /// <summary>Waits for the workers to go by themselves, as they do when they are let go; kills those that stay.</summary>
     public async ValueTask DisposeAsync()
     {
-        _isStopping = true;
-        using CancellationTokenSource grace = new(_grace);
-        foreach (LocalWorker worker in _workers)
+        LocalWorker[] workers = StopStarting();
+        using CancellationTokenSource grace = new(_options.DrainTimeout);
+        foreach (LocalWorker worker in workers)
         {
             try
             {
@@ -65,14 +80,29 @@ internal sealed class LocalWorkers : IAsyncDisposable
             }
         }
 
-        foreach (LocalWorker worker in _workers)
+        foreach (LocalWorker worker in workers)
             worker.Process.Dispose();
     }
 
     /// <summary>What the workers that failed said last, each line behind the worker's name.</summary>
-    public IEnumerable<string> LastWords() => _workers
-        .Where(static worker => worker.Process.HasExited && worker.Process.ExitCode != 0)
-        .SelectMany(static worker => worker.Lines().Select(line => $"[{worker.Name}] {line}"));
+    public IEnumerable<string> LastWords()
+    {
+        LocalWorker[] workers;
+        lock (_lock)
+            workers = [.. _workers];
+        return workers
+            .Where(static worker => worker.HasFailed)
+            .SelectMany(static worker => worker.Lines().Select(line => $"[{worker.Name}] {line}"));
+    }
+
+    private LocalWorker[] StopStarting()
+    {
+        lock (_lock)
+        {
+            _isStopping = true;
+            return [.. _workers];
+        }
+    }
 
     private static ProcessStartInfo FindProgram()
     {
@@ -90,8 +120,15 @@ internal sealed class LocalWorkers : IAsyncDisposable
         return start;
     }
 
-    private void Start(string name, ProcessStartInfo start)
+    private void Start(string name)
     {
+        ProcessStartInfo start = FindProgram();
+        // Not on the command line, which everybody on the machine may read; and nothing that is meant for other workers.
+        foreach (string variable in start.Environment.Keys.Where(static name => name.StartsWith("WORKER__", StringComparison.Ordinal)).ToArray())
+            start.Environment.Remove(variable);
+        start.Environment[JoinToken.Variable] = _token.Reveal();
+        foreach (string argument in (ReadOnlySpan<string>)["--coordinator", _coordinator.ToString(), "--threads", $"{_options.LocalThreads}", "--name", name, "--owned"])
+            start.ArgumentList.Add(argument);
         LocalWorker worker = new(name, new Process { StartInfo = start, EnableRaisingEvents = true });
         worker.Process.OutputDataReceived += (_, line) => worker.Keep(line.Data);
         worker.Process.ErrorDataReceived += (_, line) => worker.Keep(line.Data);
@@ -105,29 +142,68 @@ internal sealed class LocalWorkers : IAsyncDisposable
             throw new RunFailedException($"{name} could not be started: {exception.Message}", exception);
         }
 
-        lock (_workers)
-            _workers.Add(worker);
         worker.Process.BeginOutputReadLine();
         worker.Process.BeginErrorReadLine();
+        bool isLate;
+        lock (_lock)
+        {
+            isLate = _isStopping;
+            if (!isLate)
+            {
+                // Of those it replaces only the last words are of interest, and only of the last.
+                _workers.RemoveAll(other => other.Name == name && other.IsDone);
+                _workers.Add(worker);
+            }
+        }
+
+        // The run has ended meanwhile: nobody would let this one go.
+        if (isLate)
+            worker.Process.StandardInput.Close();
     }
 
     private void OnExited(LocalWorker worker)
     {
-        if (_isStopping)
-            return;
-        int stillRunning;
-        lock (_workers)
-            stillRunning = _workers.Count(static other => !other.Process.HasExited);
-        _inbox.Post(new LocalWorkerExited(worker.Name, $"ended with exit code {worker.Process.ExitCode}", stillRunning));
+        int code = worker.Process.ExitCode;
+        worker.End(code);
+        bool isExpected;
+        lock (_lock)
+            isExpected = _isStopping;
+        if (!isExpected)
+            _inbox.Post(new LocalWorkerExited(worker.Name, code, $"ended with exit code {code}"));
     }
 
     private sealed class LocalWorker(string name, Process process)
     {
         private readonly Queue<string> _lines = new();
+        private int? _exitCode;
 
         public string Name { get; } = name;
 
         public Process Process { get; } = process;
+
+        public bool IsDone
+        {
+            get
+            {
+                lock (_lines)
+                    return _exitCode is not null;
+            }
+        }
+
+        public bool HasFailed
+        {
+            get
+            {
+                lock (_lines)
+                    return _exitCode is not (null or 0);
+            }
+        }
+
+        public void End(int exitCode)
+        {
+            lock (_lines)
+                _exitCode = exitCode;
+        }
 
         public void Keep(string? line)
         {

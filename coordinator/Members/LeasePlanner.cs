@@ -5,23 +5,51 @@ namespace Distributed.Coordinator.Members;
 /// <summary>Decides who leases what.</summary>
 internal static class LeasePlanner
 {
+    /// <summary>As even as possible. Workers beyond the number of shards are spares.</summary>
+    /// <returns>How many shards each worker gets.</returns>
+    public static ImmutableArray<int> ShareEvenly(int shards, int workers) =>
+        [.. Enumerable.Range(0, workers).Select(rank => (shards / workers) + (rank < shards % workers ? 1 : 0))];
+
     /// <summary>
-    /// Consecutive shards to each worker, as evenly as possible, the larger ranges first: those start at even places, so
-    /// that most of them are single nodes of the reduction tree. Workers beyond the number of shards are spares.
+    /// So that the last answer is back as early as can be: one shard after the other goes to the worker that would have it
+    /// back first, which is optimal where more shards never take less time.
     /// </summary>
-    /// <returns>For each shard a worker's id, or nobody when there are no workers.</returns>
-    public static ImmutableArray<int> Assign(int shards, ImmutableArray<Member> members)
+    /// <param name="speeds">One a worker.</param>
+    public static ImmutableArray<int> ShareBySpeed(int shards, IReadOnlyList<WorkerSpeed> speeds)
     {
-        ImmutableArray<int>.Builder leases = ImmutableArray.CreateBuilder<int>(shards);
-        int workers = Math.Min(shards, members.Length);
-        for (int rank = 0; rank < workers; rank++)
+        int[] shares = new int[speeds.Count];
+        PriorityQueue<int, (double Time, double Round, int Rank)> next = new(speeds.Count);
+        for (int rank = 0; rank < shares.Length; rank++)
+            next.Enqueue(rank, (speeds[rank].Predict(1), speeds[rank].Round, rank));
+        for (int shard = 0; shard < shards; shard++)
         {
-            int share = (shards / workers) + (rank < shards % workers ? 1 : 0);
-            for (int i = 0; i < share; i++)
+            int rank = next.Dequeue();
+            shares[rank]++;
+            next.Enqueue(rank, (speeds[rank].Predict(shares[rank] + 1), speeds[rank].Round, rank));
+        }
+
+        return [.. shares];
+    }
+
+    /// <summary>
+    /// Consecutive shards to each worker, the larger ranges first: those start at even places, so that most of them are
+    /// few nodes of the reduction tree. Among equals everybody stays where it was, and newcomers take what is nobody's.
+    /// </summary>
+    /// <param name="before">For each shard a worker's id, or nobody.</param>
+    /// <param name="shares">How many shards each member gets, all shards together.</param>
+    /// <returns>For each shard a worker's id, or nobody when there are no workers.</returns>
+    public static ImmutableArray<int> Place(ImmutableArray<int> before, ImmutableArray<Member> members, ImmutableArray<int> shares)
+    {
+        int vacancy = before.IndexOf(Membership.Nobody);
+        int[] places = [.. members.Select(member => before.IndexOf(member.Id) is >= 0 and int place ? place : vacancy >= 0 ? vacancy : before.Length)];
+        ImmutableArray<int>.Builder leases = ImmutableArray.CreateBuilder<int>(before.Length);
+        foreach (int rank in Enumerable.Range(0, members.Length).OrderByDescending(rank => shares[rank]).ThenBy(rank => places[rank]))
+        {
+            for (int i = 0; i < shares[rank]; i++)
                 leases.Add(members[rank].Id);
         }
 
-        while (leases.Count < shards)
+        while (leases.Count < before.Length)
             leases.Add(Membership.Nobody);
         return leases.MoveToImmutable();
     }

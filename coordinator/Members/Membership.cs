@@ -42,10 +42,14 @@ internal sealed record Membership(long Version, ImmutableArray<Member> Members, 
         Leases = [.. Leases.Select(holder => holder == id ? Nobody : holder)],
     };
 
-    /// <summary>Deals the shards out anew among all members; the same version where nothing changes.</summary>
-    public Membership Rebalance()
+    /// <summary>How many shards each member leases.</summary>
+    public ImmutableArray<int> Shares() => [.. Members.Select(member => Leases.Count(holder => holder == member.Id))];
+
+    /// <summary>Deals the shards out anew; the same version where nothing changes.</summary>
+    /// <param name="shares">How many each member gets, all shards together.</param>
+    public Membership Deal(ImmutableArray<int> shares)
     {
-        ImmutableArray<int> leases = LeasePlanner.Assign(Leases.Length, Members);
+        ImmutableArray<int> leases = LeasePlanner.Place(Leases, Members, shares);
         return leases.SequenceEqual(Leases) ? this : this with { Version = Version + 1, Leases = leases };
     }
 }

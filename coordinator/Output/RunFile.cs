@@ -21,9 +21,9 @@ internal sealed record RunFile(
     public static RunFile Create(RunDefinition run, RunResult result, TimeSpan elapsed) => new(
         RunConfiguration.Create(run),
         [.. result.Epochs.Select(static epoch => new EpochEntry(
-            epoch.Epoch, epoch.Seconds, epoch.ImagesPerSecond, epoch.Loss, epoch.Accuracy, epoch.TestLoss, epoch.TestAccuracy, epoch.WeightsSha256))],
-        result.Test?.Loss,
-        result.Test?.Accuracy,
+            epoch.Epoch, epoch.Samples, epoch.Seconds, epoch.ImagesPerSecond, epoch.Loss, epoch.Accuracy, epoch.TestLoss, epoch.TestAccuracy, epoch.WeightsSha256))],
+        result.LastEpoch?.TestLoss,
+        result.LastEpoch?.TestAccuracy,
         result.WeightsSha256,
         elapsed.TotalSeconds,
         result.Workers,
@@ -37,6 +37,7 @@ internal sealed record RunFile(
 /// <summary>An epoch in run.json.</summary>
 internal sealed record EpochEntry(
     int Epoch,
+    long Samples,
     double Seconds,
     double ImagesPerSecond,
     double Loss,

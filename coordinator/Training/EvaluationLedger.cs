@@ -55,15 +55,17 @@ internal sealed class EvaluationLedger(int samples, int blockSamples)
         return assignments.ToImmutable();
     }
 
-    /// <summary>Takes a result if it was asked for, is the first, and can be right.</summary>
+    /// <summary>Takes a result if it was asked for, is the first, and can be right; one that cannot leaves the block with its worker.</summary>
     public Verdict Accept(int worker, long membershipVersion, int index, double lossSum, int correct, ReadOnlySpan<byte> predictions)
     {
         if ((uint)index >= (uint)_blocks.Length)
             return Verdict.Stale;
         Block block = _blocks[index];
         (int first, int end) = Range(index);
-        if (block.IsIn || block.Worker != worker || block.Version != membershipVersion || predictions.Length != end - first)
+        if (block.IsIn || block.Worker != worker || block.Version != membershipVersion)
             return Verdict.Stale;
+        if (predictions.Length != end - first || correct < 0 || correct > end - first)
+            return Verdict.Refused;
         (block.IsIn, block.LossSum, block.Correct) = (true, lossSum, correct);
         predictions.CopyTo(_predictions.AsSpan(first));
         _missing--;

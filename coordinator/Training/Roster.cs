@@ -4,10 +4,16 @@ using Distributed.Coordinator.Members;
 
 namespace Distributed.Coordinator.Training;
 
-/// <summary>The current membership and the links to its members. Used by the step loop alone.</summary>
+/// <summary>
+/// The current membership and the links to its members, and to those who were welcomed but are not ready yet. Used by the
+/// step loop alone.
+/// </summary>
 internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 {
-    private readonly Dictionary<int, IWorkerLink> _links = [];
+    private readonly Dictionary<int, Peer> _candidates = [];
+    private readonly Dictionary<int, Peer> _members = [];
+    private readonly LeaseBalancer _balancer = new(run.Options.Shards);
+    private ImmutableArray<Member> _dealtTo = [];
     private bool _hasDealt;
 
     public Membership Membership { get; private set; } = Membership.Create(run.Options.Shards);
@@ -20,41 +26,95 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
     /// <summary>Leases that passed from one worker to another.</summary>
     public int LeasesMoved { get; private set; }
 
-    public IEnumerable<IWorkerLink> Links => _links.Values;
+    /// <summary>To members and candidates.</summary>
+    public IEnumerable<IWorkerLink> Links => _members.Values.Concat(_candidates.Values).Select(static peer => peer.Link);
 
-    public IWorkerLink this[int worker] => _links[worker];
+    public IWorkerLink this[int worker] => _members[worker].Link;
 
-    public string NameOf(int worker) => Membership.Find(worker)?.Name ?? $"worker {worker}";
+    public string NameOf(int worker) =>
+        Membership.Find(worker)?.Name ?? _candidates.GetValueOrDefault(worker)?.Link.Member.Name ?? $"worker {worker}";
 
-    public void Join(IWorkerLink link)
+    /// <summary>The speed that a member was measured to have, if it has been for long enough.</summary>
+    public WorkerSpeed? SpeedOf(int worker) => _balancer.SpeedOf(worker);
+
+    /// <summary>Tells a worker about the run; once it is ready it is a member.</summary>
+    public void Welcome(IWorkerLink link)
     {
-        Membership = Membership.Join(link.Member);
-        _links.Add(link.Member.Id, link);
-        MostMembers = Math.Max(MostMembers, Count);
+        _candidates.Add(link.Member.Id, new Peer(link, new FailureDetector(run.Options.HeartbeatInterval, run.Options.HeartbeatTimeout)));
         link.Welcome(run, Membership.Version);
-        Member member = Membership.Members[^1];
-        Log.Joined(log, member.Name, member.Id, member.Threads, member.InstructionSet);
-        journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}");
     }
 
-    /// <summary>Takes a worker out and deals its shards to the others; false if it was out already.</summary>
+    /// <summary>Takes a candidate in; false if there is none of that id (any more).</summary>
+    public bool Join(int worker)
+    {
+        if (!_candidates.Remove(worker, out Peer? peer))
+            return false;
+        _members.Add(worker, peer);
+        Membership = Membership.Join(peer.Link.Member);
+        MostMembers = Math.Max(MostMembers, Count);
+        Member member = Membership.Members[^1];
+        // That a run's first workers come is no news; that one comes later may be the end of a trouble.
+        Log.Joined(log, _hasDealt ? LogLevel.Warning : LogLevel.Information, member.Name, member.Id, member.Threads, member.InstructionSet);
+        journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}");
+        return true;
+    }
+
+    /// <summary>Takes a worker out and deals its shards to the others; false if it was no member (any more).</summary>
     public bool Remove(int worker, string reason)
     {
-        if (!_links.Remove(worker, out IWorkerLink? link))
+        string name = NameOf(worker);
+        if (_candidates.Remove(worker, out Peer? candidate))
+        {
+            Log.Refused(log, name, candidate.Link.Member.Address, reason);
+            journal.Record(JournalKind.RefusedWorker, name, reason);
+            candidate.Link.Close(reason);
             return false;
-        Log.Lost(log, NameOf(worker), reason);
-        journal.Record(JournalKind.Evicted, NameOf(worker), reason);
-        link.Close(reason);
+        }
+
+        if (!_members.Remove(worker, out Peer? peer))
+            return false;
+        Log.Lost(log, name, reason);
+        journal.Record(JournalKind.Evicted, name, reason);
+        peer.Link.Close(reason);
         Membership = Membership.Leave(worker);
+        _balancer.Forget(worker);
         Rebalance();
         return true;
     }
 
-    /// <summary>Gives newcomers their part. Between two steps, or when shards are nobody's.</summary>
+    /// <summary>Those who have been silent for too long.</summary>
+    /// <param name="sinceLook">Since this was last asked.</param>
+    public IReadOnlyList<(int Worker, TimeSpan Silence)> FindSilent(TimeSpan sinceLook)
+    {
+        List<(int, TimeSpan)> silent = [];
+        foreach ((int worker, Peer peer) in _members.Concat(_candidates))
+        {
+            if (peer.Detector.Look(sinceLook, peer.Link.Silence))
+                silent.Add((worker, peer.Detector.Silence));
+        }
+
+        return silent;
+    }
+
+    /// <summary>Learns how fast the members were in a step that went undisturbed.</summary>
+    /// <param name="exchange">From the first order to the last partial.</param>
+    public void Measure(IEnumerable<WorkerTiming> timings, TimeSpan exchange) => _balancer.Note(timings, exchange);
+
+    /// <summary>Gives newcomers their part, and everybody what it is fast for. Between two steps, or when shards are nobody's.</summary>
     public void Rebalance()
     {
         ImmutableArray<int> before = Membership.Leases;
-        Membership = Membership.Rebalance();
+        if (!_dealtTo.Equals(Membership.Members))
+        {
+            _dealtTo = Membership.Members;
+            Membership = Membership.Deal(_balancer.Deal(Membership.Members));
+        }
+        else if (Count > 0 && _balancer.Improve(Membership.Members, Membership.Shares()) is { } shares)
+        {
+            Membership = Membership.Deal(shares);
+            Log.Balanced(log, DescribeLeases());
+        }
+
         if (_hasDealt)
             CountMoves(before);
         _hasDealt |= Count > 0;
@@ -62,7 +122,19 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 
     private void CountMoves(ImmutableArray<int> before)
     {
+        if (before == Membership.Leases)
+            return;
+        int moved = 0;
         for (int shard = 0; shard < before.Length; shard++)
-            LeasesMoved += before[shard] != Membership.Leases[shard] ? 1 : 0;
+            moved += before[shard] != Membership.Leases[shard] ? 1 : 0;
+        if (moved == 0)
+            return;
+        LeasesMoved += moved;
+        journal.Record(JournalKind.LeasesMoved, null, $"{moved} moved: {DescribeLeases()}");
     }
+
+    private string DescribeLeases() =>
+        Count == 0 ? "nobody is there" : string.Join(", ", Membership.Members.Zip(Membership.Shares(), static (member, share) => $"{member.Name} {share}"));
+
+    private sealed record Peer(IWorkerLink Link, FailureDetector Detector);
 }

@@ -37,6 +37,9 @@ internal sealed class RunDefinition
 
     public string ModelJson { get; }
 
+    /// <summary>The largest message that a worker has reason to send.</summary>
+    public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * sizeof(float), Options.TestBlockSamples) + TrainingWire.MessageOverhead;
+
     /// <summary>Steps of the whole run.</summary>
     public long TotalSteps { get; }
 

@@ -5,16 +5,25 @@ using Distributed.Reduction;
 namespace Distributed.Coordinator.Training;
 
 /// <summary>Something that happened and that the step loop must hear of.</summary>
-internal abstract record RunEvent;
+internal abstract record RunEvent
+{
+    /// <summary>Given back when the event has been handled: what keeps a worker from filling the inbox.</summary>
+    public SemaphoreSlim? Credit { get; init; }
+}
 
-/// <summary>A worker has said hello.</summary>
-internal sealed record WorkerJoined(IWorkerLink Link) : RunEvent;
+/// <summary>A worker has said hello and waits for its welcome.</summary>
+internal sealed record WorkerCalled(IWorkerLink Link) : RunEvent;
+
+/// <summary>A welcomed worker has compiled the model: it is a member from now on.</summary>
+internal sealed record WorkerReady(int Worker) : RunEvent;
 
 /// <summary>A worker's stream has ended, whoever ended it.</summary>
 internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
 
 /// <summary>A local worker process has ended before it was told to.</summary>
-internal sealed record LocalWorkerExited(string Name, string Description, int StillRunning) : RunEvent;
+/// <param name="ExitCode">Null: it could not be started.</param>
+/// <param name="Description">What it did, for a sentence that begins with its name.</param>
+internal sealed record LocalWorkerExited(string Name, int? ExitCode, string Description) : RunEvent;
 
 /// <summary>Time to look who has been silent.</summary>
 internal sealed record HeartbeatDue : RunEvent;
@@ -40,11 +49,33 @@ internal readonly record struct OrderId(string RunId, long MembershipVersion, in
 /// <summary>Where everything that happens waits for the step loop, its only reader.</summary>
 internal sealed class RunInbox
 {
-    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>();
+
+    private RunEvent? _inHand;
+
+    /// <summary>Events that wait.</summary>
+    public int Count => _events.Reader.Count;
 
     public void Post(RunEvent happened) => _events.Writer.TryWrite(happened);
 
-    public ValueTask<RunEvent> TakeAsync(CancellationToken cancellation) => _events.Reader.ReadAsync(cancellation);
+    /// <summary>The next event; with it the one before counts as handled.</summary>
+    public async ValueTask<RunEvent> TakeAsync(CancellationToken cancellation)
+    {
+        EndLast();
+        return _inHand = await _events.Reader.ReadAsync(cancellation).ConfigureAwait(false);
+    }
 
-    public bool TryTake(out RunEvent? happened) => _events.Reader.TryRead(out happened);
+    public bool TryTake(out RunEvent? happened)
+    {
+        EndLast();
+        bool isTaken = _events.Reader.TryRead(out happened);
+        _inHand = happened;
+        return isTaken;
+    }
+
+    private void EndLast()
+    {
+        _inHand?.Credit?.Release();
+        _inHand = null;
+    }
 }

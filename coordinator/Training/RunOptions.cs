@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Training;
@@ -33,19 +34,55 @@ internal sealed record RunOptions
     /// <summary>Training starts, and goes on, only with at least this many workers.</summary>
     public int MinWorkers { get; init; } = 1;
 
+    /// <summary>How long to wait for the workers that are needed, at the start and whenever there are too few.</summary>
+    public TimeSpan WorkerTimeout { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>How often, in a run, a local worker that has died is replaced.</summary>
+    public int MaxRestarts { get; init; } = 3;
+
     /// <summary>Where workers call; null: a free loopback port in single-machine mode, else <see cref="DefaultListen"/>.</summary>
     public string? Listen { get; init; }
 
     /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
     public string? OutputDirectory { get; init; }
 
+    /// <summary>Where checkpoints go; null: none are written.</summary>
+    public string? CheckpointDirectory { get; init; }
+
+    /// <summary>Steps from checkpoint to checkpoint, beside those at the ends of epochs; 0: only those.</summary>
+    public int CheckpointEvery { get; init; } = 200;
+
+    /// <summary>Goes on from the newest checkpoint, if there is one.</summary>
+    public bool Resume { get; init; }
+
+    /// <summary>File with the join token; null: what the environment has, if anything.</summary>
+    public string? TokenFile { get; init; }
+
+    public TlsOptions Tls { get; init; } = new();
+
+    /// <summary>Lets everybody in who reaches a port beyond loopback.</summary>
+    public bool Insecure { get; init; }
+
+    /// <summary>How often each side says that it is alive.</summary>
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>A worker silent for this long is taken for dead.</summary>
+    /// <summary>A peer that stays silent is taken for dead within this time.</summary>
     public TimeSpan HeartbeatTimeout { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>A file that gets a line for each step: who computed which shards; null: none is written.</summary>
+    public string? Ledger { get; init; }
 
     /// <summary>How long local workers may take to go when they are let go.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long a step under way may take to its end when the run is told to stop; then it is given up.</summary>
+    public TimeSpan StopGrace { get; init; } = TimeSpan.FromSeconds(1.5);
+
+    /// <summary>How long the disk may take over the last checkpoint of a run that is told to stop.</summary>
+    public TimeSpan StopDiskPatience { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>How long it may at the end of a run that is done.</summary>
+    public TimeSpan EndDiskPatience { get; init; } = TimeSpan.FromMinutes(1);
 
     /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>
     public int TestBlockSamples { get; init; } = 200;
@@ -58,6 +95,9 @@ internal sealed record RunOptions
     public int WorkersToStart => IsSingleMachine ? Workers : MinWorkers;
 
     public int LocalThreads => Threads ?? Math.Max(1, Environment.ProcessorCount / Math.Max(1, Workers));
+
+    /// <summary>What the workers are called that start here.</summary>
+    public IEnumerable<string> LocalWorkerNames() => Enumerable.Range(1, Workers).Select(static number => $"worker-{number}");
 
     /// <summary>The address to listen at, checked.</summary>
     public ListenAddress ListenAddress() =>
@@ -74,6 +114,21 @@ internal sealed record RunOptions
         Require(Shards is >= 1 and <= 4096, "--shards", Shards, "from 1 to 4096");
         Require(MaxSteps is null or >= 0, "--max-steps", MaxSteps ?? 0, "0 or more");
         Require(MinWorkers is >= 1 and <= 4096, "--min-workers", MinWorkers, "from 1 to 4096");
+        Require(MaxRestarts is >= 0 and <= 1_000_000, "--max-restarts", MaxRestarts, "from 0 to 1,000,000");
+        Require(HeartbeatInterval.TotalSeconds is >= 0.01 and <= 3600, "--heartbeat-interval", HeartbeatInterval, "from 0.01 to 3600");
+        Require(HeartbeatTimeout.TotalSeconds is >= 0.03 and <= 86_400, "--heartbeat-timeout", HeartbeatTimeout, "from 0.03 to 86,400");
+        Require(WorkerTimeout.TotalSeconds is > 0 and <= 604_800, "--worker-timeout", WorkerTimeout, "more than 0, and at most 604,800 (a week)");
+        if (HeartbeatTimeout < HeartbeatInterval * FailureDetector.LeastIntervals)
+        {
+            throw new ConfigurationException(
+                $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
+        }
+
+        Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");
+        if (Resume && CheckpointDirectory is null)
+            throw new ConfigurationException("--resume needs --checkpoint-dir, where the checkpoints are");
+        if (CheckpointDirectory is not null && string.IsNullOrWhiteSpace(CheckpointDirectory))
+            throw new ConfigurationException("--checkpoint-dir must be a directory, not an empty name");
         if (BatchSize % Shards != 0)
             throw new ConfigurationException($"--batch-size {BatchSize} cannot be divided into --shards {Shards} microbatches of the same size");
         if (IsSingleMachine && MinWorkers > Workers)
@@ -86,5 +141,11 @@ internal sealed record RunOptions
     {
         if (!holds)
             throw new ConfigurationException($"{option} must be {range}, not {value}");
+    }
+
+    private static void Require(bool holds, string option, TimeSpan value, string range)
+    {
+        if (!holds)
+            throw new ConfigurationException($"{option} must be {range} seconds, not {value.TotalSeconds}");
     }
 }

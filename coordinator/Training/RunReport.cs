@@ -3,6 +3,7 @@ namespace Distributed.Coordinator.Training;
 /// <summary>What an epoch came to.</summary>
 /// <param name="Epoch">From 1.</param>
 /// <param name="Steps">Steps made in it; fewer than <paramref name="StepsPerEpoch"/> where --max-steps ended the run.</param>
+/// <param name="Samples">Samples trained on in it, each counted once.</param>
 /// <param name="Seconds">Training and evaluation.</param>
 /// <param name="ImagesPerSecond">Of training alone.</param>
 /// <param name="Loss">Mean cross-entropy over the epoch's samples as they were trained on, in nats.</param>
@@ -11,6 +12,7 @@ internal sealed record EpochReport(
     int Epoch,
     int Steps,
     int StepsPerEpoch,
+    long Samples,
     double Seconds,
     double ImagesPerSecond,
     double Loss,
@@ -20,7 +22,7 @@ internal sealed record EpochReport(
     string WeightsSha256);
 
 /// <summary>Where the time of a run went, in seconds, as the coordinator sees it; the phases follow one another.</summary>
-internal sealed class Phases
+internal sealed record Phases
 {
     /// <summary>Workers computing, their mean.</summary>
     public double Compute { get; set; }
@@ -39,6 +41,7 @@ internal sealed class Phases
 }
 
 /// <summary>What a run came to.</summary>
+/// <param name="Test">Null where this sitting had nothing to score.</param>
 internal sealed record RunResult(
     IReadOnlyList<EpochReport> Epochs,
     EvaluationResult? Test,
@@ -47,7 +50,10 @@ internal sealed record RunResult(
     int Workers,
     int LeasesMoved,
     int StaleAnswers,
-    Phases Phases);
+    Phases Phases)
+{
+    public EpochReport? LastEpoch => Epochs is [.., EpochReport last] ? last : null;
+}
 
 /// <summary>Hears how a run goes. Called by the step loop, which waits for it.</summary>
 internal interface IRunObserver

@@ -1,47 +1,73 @@
-using System.Diagnostics;
+using Distributed.Coordinator.Members;
 
 namespace Distributed.Coordinator.Training;
 
-/// <summary>Splits the time of a step into <see cref="Phases"/>.</summary>
-internal sealed class StepClock
+/// <summary>Splits the time of a step into <see cref="Phases"/>, and measures what each worker took.</summary>
+internal sealed class StepClock(TimeProvider time)
 {
-    // The longest that each worker has reported in this step.
-    private readonly Dictionary<int, double> _compute = [];
+    private readonly Dictionary<int, WorkerTiming> _timings = [];
+    private long _start;
     private long _mark;
+
+    /// <summary>Whether each worker got one order and kept to it: only then do the timings say how fast it is.</summary>
+    public bool IsUndisturbed { get; private set; }
+
+    /// <summary>From the step's start to its last partial.</summary>
+    public TimeSpan Exchange { get; private set; }
+
+    /// <summary>What each worker took for its part.</summary>
+    public IEnumerable<WorkerTiming> Timings => _timings.Values;
 
     public void StartStep()
     {
-        _compute.Clear();
-        _mark = Stopwatch.GetTimestamp();
+        _timings.Clear();
+        IsUndisturbed = true;
+        _start = _mark = time.GetTimestamp();
     }
 
+    /// <summary>A worker is given so many microbatches.</summary>
+    public void NoteOrder(Member worker, int shards) =>
+        IsUndisturbed &= _timings.TryAdd(worker.Id, new WorkerTiming(worker.Id, worker.Threads, shards, TimeSpan.Zero, TimeSpan.Zero));
+
+    /// <summary>Somebody does not do as ordered.</summary>
+    public void Disturb() => IsUndisturbed = false;
+
     /// <param name="compute">From the arrival of the order at the worker to the partial.</param>
-    public void Note(int worker, TimeSpan compute) => _compute[worker] = Math.Max(_compute.GetValueOrDefault(worker), compute.TotalSeconds);
+    public void NoteAnswer(int worker, TimeSpan compute)
+    {
+        if (!_timings.TryGetValue(worker, out WorkerTiming timing))
+            return;
+        _timings[worker] = timing with
+        {
+            Compute = compute > timing.Compute ? compute : timing.Compute,
+            Answered = time.GetElapsedTime(_start),
+        };
+    }
 
     /// <summary>All partials are added.</summary>
     public void EndExchange(Phases phases)
     {
-        double elapsed = Lap();
+        Exchange = Lap();
         double slowest = 0, sum = 0;
-        foreach (double seconds in _compute.Values)
+        foreach (WorkerTiming timing in _timings.Values)
         {
-            slowest = Math.Max(slowest, seconds);
-            sum += seconds;
+            slowest = Math.Max(slowest, timing.Compute.TotalSeconds);
+            sum += timing.Compute.TotalSeconds;
         }
 
-        double mean = _compute.Count > 0 ? sum / _compute.Count : 0;
+        double mean = _timings.Count > 0 ? sum / _timings.Count : 0;
         phases.Compute += mean;
         phases.Wait += slowest - mean;
-        phases.Exchange += Math.Max(0, elapsed - slowest);
+        phases.Exchange += Math.Max(0, Exchange.TotalSeconds - slowest);
     }
 
-    public void EndUpdate(Phases phases) => phases.Update += Lap();
+    public void EndUpdate(Phases phases) => phases.Update += Lap().TotalSeconds;
 
-    private double Lap()
+    private TimeSpan Lap()
     {
-        long now = Stopwatch.GetTimestamp();
-        double seconds = Stopwatch.GetElapsedTime(_mark, now).TotalSeconds;
+        long now = time.GetTimestamp();
+        TimeSpan elapsed = time.GetElapsedTime(_mark, now);
         _mark = now;
-        return seconds;
+        return elapsed;
     }
 }

@@ -5,7 +5,8 @@ using Distributed.Reduction;
 namespace Distributed.Coordinator.Training;
 
 /// <summary>What a worker is to deliver: partials of these nodes.</summary>
-internal sealed record StepAssignment(int Worker, ImmutableArray<TreeNode> Nodes);
+/// <param name="Shards">How many shards with samples they cover.</param>
+internal sealed record StepAssignment(int Worker, int Shards, ImmutableArray<TreeNode> Nodes);
 
 /// <summary>What became of an answer.</summary>
 internal enum Verdict
@@ -15,6 +16,9 @@ internal enum Verdict
 
     /// <summary>Nobody waits for it: of another step or membership, or delivered before. Drop it.</summary>
     Stale,
+
+    /// <summary>It was asked for and cannot be right.</summary>
+    Refused,
 }
 
 /// <summary>
@@ -25,6 +29,9 @@ internal sealed class StepLedger(ReductionTree tree)
 {
     private readonly Dictionary<TreeNode, (int Worker, long Version)> _awaited = [];
     private readonly HashSet<int> _open = [];
+
+    // Shards of which a partial was refused in this step, and whose it was.
+    private readonly Dictionary<int, int> _refused = [];
     private int _activeShards;
 
     // The usual case, all shards to be given out under the same membership as in the step before, is planned once.
@@ -40,16 +47,20 @@ internal sealed class StepLedger(ReductionTree tree)
         _activeShards = activeShards;
         _awaited.Clear();
         _open.Clear();
+        _refused.Clear();
         for (int shard = 0; shard < activeShards; shard++)
             _open.Add(shard);
     }
 
-    /// <summary>Gives every open shard that somebody leases to its holder.</summary>
+    /// <summary>
+    /// Gives every open shard that somebody leases to its holder. One of which a partial was refused goes to another, if
+    /// there is another, and by itself, so that what is wrong with it shows to the shard.
+    /// </summary>
     public ImmutableArray<StepAssignment> AssignOpen(Membership membership)
     {
         if (_open.Count == 0)
             return [];
-        bool isWhole = _open.Count == _activeShards;
+        bool isWhole = _open.Count == _activeShards && _refused.Count == 0;
         ImmutableArray<StepAssignment> assignments = isWhole && _plan.Membership == (object)membership && _plan.ActiveShards == _activeShards
             ? _plan.Assignments
             : Plan(membership);
@@ -88,8 +99,40 @@ internal sealed class StepLedger(ReductionTree tree)
         }
     }
 
+    /// <summary>The worker whose partial over any of these shards was refused before in this step; null if none was.</summary>
+    public int? FindRefused(TreeNode node)
+    {
+        (int first, int end) = tree.Range(node);
+        for (int shard = first; shard < end; shard++)
+        {
+            if (_refused.TryGetValue(shard, out int worker))
+                return worker;
+        }
+
+        return null;
+    }
+
     /// <summary>Opens the shards of a node again whose partial, though accepted by what it said, turned out bad.</summary>
-    public void Reopen(TreeNode node)
+    public void Refuse(TreeNode node, int worker)
+    {
+        (int first, int end) = tree.Range(node);
+        for (int shard = first; shard < Math.Min(end, _activeShards); shard++)
+            _refused[shard] = worker;
+        Reopen(node);
+    }
+
+    /// <summary>
+    /// A good partial of a shard that was refused before is in. Returns the worker that the bad one came from once all of
+    /// its bad ones are made good by others: then the fault was its own.
+    /// </summary>
+    public int? FindCulprit(TreeNode node, int worker)
+    {
+        if (!_refused.Remove(node.FirstShard, out int suspect))
+            return null;
+        return suspect != worker && !_refused.ContainsValue(suspect) ? suspect : null;
+    }
+
+    private void Reopen(TreeNode node)
     {
         (int first, int end) = tree.Range(node);
         for (int shard = first; shard < Math.Min(end, _activeShards); shard++)
@@ -101,11 +144,21 @@ internal sealed class StepLedger(ReductionTree tree)
         ImmutableArray<StepAssignment>.Builder assignments = ImmutableArray.CreateBuilder<StepAssignment>();
         foreach (Member member in membership.Members)
         {
-            HashSet<int> shards = [.. _open.Where(shard => membership.Leases[shard] == member.Id)];
-            if (shards.Count > 0)
-                assignments.Add(new StepAssignment(member.Id, [.. tree.Cover(shards)]));
+            HashSet<int> shards = [.. _open.Where(shard => !_refused.ContainsKey(shard) && membership.Leases[shard] == member.Id)];
+            TreeNode[] again = [.. _refused.Keys.Where(shard => _open.Contains(shard) && FindOther(membership, shard) == member.Id).Order().Select(TreeNode.Leaf)];
+            if (shards.Count + again.Length > 0)
+                assignments.Add(new StepAssignment(member.Id, shards.Count + again.Length, [.. tree.Cover(shards), .. again]));
         }
 
         return assignments.ToImmutable();
+    }
+
+    /// <summary>Who is to compute a shard of which a partial was refused.</summary>
+    private int FindOther(Membership membership, int shard)
+    {
+        int holder = membership.Leases[shard];
+        if (holder != _refused[shard])
+            return holder;
+        return membership.Members.FirstOrDefault(member => member.Id != holder)?.Id ?? holder;
     }
 }

@@ -1,7 +1,10 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Members;
+using Distributed.Coordinator.Output;
 using Distributed.Models;
 using Distributed.Optimizers;
 using Distributed.Protos;
@@ -24,36 +27,63 @@ internal sealed class StepLoop
     private readonly IRunObserver _observer;
     private readonly RunJournal _journal;
     private readonly ILogger _log;
+    private readonly TimeProvider _time;
+    private readonly LocalFleet? _fleet;
+    private readonly LedgerFile? _ledger;
     private readonly Roster _roster;
+    private readonly Quorum _quorum;
     private readonly StepLedger _steps;
     private readonly EvaluationLedger _evaluation;
     private readonly PartialPool _pool;
     private readonly TreeReduction _reduction;
     private readonly Optimizer _optimizer;
     private readonly VectorBuffer _weights;
-    private readonly FailureDetector _detector;
-    private readonly StepClock _clock = new();
-    private readonly Phases _phases = new();
+    private readonly PartialReview _review;
+    private readonly StepClock _clock;
+    private readonly Phases _phases;
+    private readonly CheckpointWriter? _checkpoints;
+    private readonly double _earlierSeconds;
+    private readonly long _start;
     private readonly RunProgress _progress = new();
     private State _state = State.Gathering;
     private int _epoch;
     private int _step;
+    private EpochSums _sums;
+    private ImmutableList<EpochReport> _reports;
     private Partial? _sum;
     private int _staleAnswers;
-    private int _localWorkers;
     private string _lastLoss = "none ever joined";
-    private long _lastLook = Stopwatch.GetTimestamp();
+    private long _lastLook;
 
-    public StepLoop(RunDefinition run, RunInbox inbox, IRunObserver observer, RunJournal journal, ILogger log)
+    /// <param name="localWorkers">Runs the workers of the single-machine mode; null: all come from elsewhere.</param>
+    /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
+    /// <param name="checkpoints">Null: none are written.</param>
+    /// <param name="start">Where to go on; null: at the beginning.</param>
+    public StepLoop(
+        RunDefinition run,
+        RunInbox inbox,
+        IRunObserver observer,
+        RunJournal journal,
+        ILogger log,
+        TimeProvider time,
+        ILocalWorkers? localWorkers,
+        LedgerFile? ledger,
+        CheckpointWriter? checkpoints = null,
+        Checkpoint? start = null)
     {
         _run = run;
         _inbox = inbox;
         _observer = observer;
         _journal = journal;
         _log = log;
-        _localWorkers = run.Options.Workers;
+        _time = time;
+        _start = _lastLook = time.GetTimestamp();
+        _clock = new StepClock(time);
+        _fleet = localWorkers is null ? null : new LocalFleet(run.Options, localWorkers, journal, log);
+        _ledger = ledger;
         _roster = new Roster(run, journal, log);
-        _detector = new FailureDetector(run.Options.HeartbeatInterval, run.Options.HeartbeatTimeout);
+        _quorum = new Quorum(run.Options.WorkerTimeout);
+        _review = new PartialReview(run);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
         _pool = new PartialPool(run.Model.ParameterCount);
@@ -61,94 +91,135 @@ internal sealed class StepLoop
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
+        start?.Restore(run.Model, _weights, _optimizer);
+        RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
+        _checkpoints = checkpoints;
+        (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
+        // What --max-steps had ended within an epoch is reported anew when the epoch goes on.
+        _reports = [.. position.Reports.Take(position.Epoch)];
     }
 
     private enum State
     {
-        /// <summary>Waiting for the workers that the run starts with. Next: Training. A local worker that ends fails the run.</summary>
+        /// <summary>Waiting for the workers that the run starts with. Next: Training. A local worker that cannot join fails the run.</summary>
         Gathering,
 
-        /// <summary>A step is under way. Next: Training or Evaluating. A lost worker's shards go to the others.</summary>
+        /// <summary>
+        /// A step is under way. Next: Training or Evaluating. A lost worker's shards go to the others; while there are too
+        /// few others they wait.
+        /// </summary>
         Training,
 
-        /// <summary>The test set is being scored. Next: Training or Ended. A lost worker's blocks go to the others.</summary>
+        /// <summary>The test set is being scored. Next: Training or Ended. A lost worker's blocks go to the others, as above.</summary>
         Evaluating,
 
         /// <summary>All is done; what still comes is ignored.</summary>
         Ended,
     }
 
+    /// <summary>How far the run has come; the weights are never ahead of it.</summary>
+    private RunPosition Position => new(
+        _epoch, _sums, _run.Plan.StepsPerEpoch, _reports, _phases with { }, _earlierSeconds + Now.TotalSeconds);
+
     /// <summary>Trains to the end and lets the workers go.</summary>
+    /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
     /// <exception cref="RunFailedException">The run cannot go on.</exception>
-    public async Task<RunResult> RunAsync(CancellationToken cancellation)
+    /// <exception cref="OperationCanceledException">It was told to stop.</exception>
+    public async Task<RunResult> RunAsync(CancellationToken stop)
     {
-        List<EpochReport> epochs = [];
         EvaluationResult? test = null;
-        using Timer heartbeats = new(
+        TimeSpan patience = _run.Options.StopDiskPatience;
+        using CancellationTokenSource abandon = new();
+        using CancellationTokenRegistration stopping = stop.Register(() =>
+        {
+            _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
+            abandon.CancelAfter(_run.Options.StopGrace);
+        });
+        using ITimer heartbeats = _time.CreateTimer(
             static inbox => ((RunInbox)inbox!).Post(new HeartbeatDue()), _inbox, _run.Options.HeartbeatInterval, _run.Options.HeartbeatInterval);
         try
         {
-            while (_roster.Count < _run.Options.WorkersToStart)
-                Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
-            for (_epoch = 0; _epoch < _run.Options.Epochs && _run.StepsOfEpoch(_epoch) > 0; _epoch++)
+            while (!HasQuorum())
+                Handle(await _inbox.TakeAsync(stop).ConfigureAwait(false));
+            while (!Position.IsEndOf(_run.Options))
             {
-                (EpochReport report, test) = await RunEpochAsync(cancellation).ConfigureAwait(false);
-                epochs.Add(report);
+                (EpochReport report, test) = await RunEpochAsync(stop, abandon.Token).ConfigureAwait(false);
+                _reports = _reports.Add(report);
+                if (report.Steps == report.StepsPerEpoch)
+                    (_epoch, _sums) = (_epoch + 1, default);
                 _observer.EpochEnded(report);
+                SaveIfDue(RunMoment.EpochEnded);
             }
+
+            patience = _run.Options.EndDiskPatience;
         }
         finally
         {
             _state = State.Ended;
+            string farewell = stop.IsCancellationRequested ? "the coordinator was told to stop" : "the run has ended";
             foreach (IWorkerLink link in _roster.Links)
-                link.Drain("the run has ended");
+                link.Drain(farewell);
+
+            while (_inbox.TryTake(out RunEvent? late))
+                (late as WorkerCalled)?.Link.Drain(farewell);
+            if (_checkpoints is not null)
+                await _checkpoints.FinishAsync(Position, _weights, _optimizer, patience).ConfigureAwait(false);
         }
 
         return new RunResult(
-            epochs, test, _weights.Values.ToArray(), WeightsHash.Sha256(_weights.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
+            _reports, test, _weights.Values.ToArray(), WeightsHash.Sha256(_weights.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
     }
 
-    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken cancellation)
+    /// <summary>An epoch, or what is left of it.</summary>
+    /// <param name="stop">Ends it after the step under way.</param>
+    /// <param name="abandon">Ends it at once.</param>
+    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken stop, CancellationToken abandon)
     {
         int steps = _run.StepsOfEpoch(_epoch);
-        double lossSum = 0;
-        int correct = 0;
-        long samples = 0;
-        long start = Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp() - (long)(_sums.Seconds * Stopwatch.Frequency);
         long lastSnapshot = start;
-        _progress.Latest = new RunSnapshot(_epoch + 1, 0, steps, 0, 0, 0);
+        _progress.Latest = new RunSnapshot(_epoch + 1, _sums.Steps, steps, 0, 0, 0);
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
-        for (_step = 0; _step < steps; _step++)
+        for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = await RunStepAsync(cancellation).ConfigureAwait(false);
-            lossSum += sum.LossSum;
-            correct += sum.Correct;
-            samples += sum.Samples;
+            Partial sum = await RunStepAsync(abandon).ConfigureAwait(false);
+            _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _pool.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
-                double rate = samples / Stopwatch.GetElapsedTime(start).TotalSeconds;
-                _progress.Latest = new RunSnapshot(_epoch + 1, _step + 1, steps, lossSum / samples, (double)correct / samples, rate);
+                _progress.Latest = new RunSnapshot(
+                    _epoch + 1, _step + 1, steps, _sums.LossSum / _sums.Samples, (double)_sums.Correct / _sums.Samples, _sums.Samples / _sums.Seconds);
             }
+
+            if (_step + 1 < steps)
+                SaveIfDue(RunMoment.StepEnded);
+            stop.ThrowIfCancellationRequested();
         }
 
-        double training = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        EvaluationResult test = await EvaluateAsync(cancellation).ConfigureAwait(false);
-        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        _phases.Evaluate += seconds - training;
+        long trained = Stopwatch.GetTimestamp();
+        EvaluationResult test = await EvaluateAsync(stop).ConfigureAwait(false);
+        double evaluation = Stopwatch.GetElapsedTime(trained).TotalSeconds;
+        _phases.Evaluate += evaluation;
         EpochReport report = new(
             _epoch + 1,
             steps,
             _run.Plan.StepsPerEpoch,
-            seconds,
-            samples / training,
-            lossSum / samples,
-            (double)correct / samples,
+            _sums.Samples,
+            _sums.Seconds + evaluation,
+            _sums.Samples / _sums.Seconds,
+            _sums.LossSum / _sums.Samples,
+            (double)_sums.Correct / _sums.Samples,
             test.Loss,
             test.Accuracy,
             WeightsHash.Sha256(_weights.Values));
         return (report, test);
+    }
+
+    private void SaveIfDue(RunMoment moment)
+    {
+        if (_checkpoints?.IsDue(moment, ((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps) == true)
+            _checkpoints.Take(Position, _weights, _optimizer);
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
@@ -166,7 +237,15 @@ internal sealed class StepLoop
             Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
 
         Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
+        if (sum.Samples != _run.Plan.StepSamples(_step))
+            throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
+        // Finite partials may add up to what no float32 can hold.
+        if (PartialReview.FindNonFinite(_run.Model, sum) is { } where)
+            throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
         _clock.EndExchange(_phases);
+        _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
+        if (_clock.IsUndisturbed)
+            _roster.Measure(_clock.Timings, _clock.Exchange);
         _optimizer.Update(_weights.Values, sum.Gradient.Values, sum.Samples);
         _clock.EndUpdate(_phases);
         return sum;
@@ -179,30 +258,50 @@ internal sealed class StepLoop
         Order();
         while (!_evaluation.IsComplete)
             Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
-        return _evaluation.Sum();
+        EvaluationResult result = _evaluation.Sum();
+        return double.IsFinite(result.Loss)
+            ? result
+            : throw new RunFailedException($"training has diverged: the loss on the test set is not finite after epoch {_epoch + 1}; try a smaller --learning-rate");
     }
 
     /// <summary>Gives out whatever is open, as far as there are workers to take it.</summary>
     private void Order()
     {
-        if (_roster.Count < _run.Options.MinWorkers && !_run.Options.IsSingleMachine)
-        {
-            Log.Paused(_log, _roster.Count, _run.Options.MinWorkers);
+        if (!HasQuorum())
             return;
-        }
-
         Membership membership = _roster.Membership;
         OrderId order = new(_run.RunId, membership.Version, _epoch, _step);
         if (_state == State.Training)
         {
             foreach (StepAssignment assignment in _steps.AssignOpen(membership))
+            {
+                _clock.NoteOrder(membership.Find(assignment.Worker)!, assignment.Shards);
                 _roster[assignment.Worker].OrderStep(order, _weights, assignment.Nodes);
+            }
         }
         else if (_state == State.Evaluating)
         {
             foreach (EvaluationAssignment assignment in _evaluation.AssignOpen(membership))
                 _roster[assignment.Worker].OrderEvaluation(order, _weights, _evaluation, assignment.Blocks);
         }
+    }
+
+    /// <summary>Whether enough workers are there; says so when that changes.</summary>
+    private bool HasQuorum()
+    {
+        switch (_quorum.Look(_roster.Count, WorkersNeeded, Now))
+        {
+            case QuorumChange.Lost:
+                Log.Paused(_log, _roster.Count, WorkersNeeded);
+                _journal.Record(JournalKind.Paused, null, $"{_roster.Count} of at least {WorkersNeeded} workers are there");
+                break;
+            case QuorumChange.Regained when _state != State.Gathering:
+                Log.Continued(_log, _roster.Count);
+                _journal.Record(JournalKind.Continued, null, $"{_roster.Count} workers are there");
+                break;
+        }
+
+        return _quorum.IsMet;
     }
 
     private void Handle(RunEvent happened)
@@ -215,26 +314,21 @@ internal sealed class StepLoop
             case BlockArrived block:
                 Add(block);
                 break;
-            case WorkerJoined joined:
-                _roster.Join(joined.Link);
-                // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.
-                if (_state != State.Gathering && _roster.Membership.Leases.Contains(Membership.Nobody))
-                    _roster.Rebalance();
-                if (_state != State.Gathering)
-                    Order();
+            case WorkerCalled called:
+                _roster.Welcome(called.Link);
+                break;
+            case WorkerReady ready:
+                Admit(ready.Worker);
                 break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
                 break;
             case LocalWorkerExited exited:
-                _localWorkers = exited.StillRunning;
-                _lastLoss = $"{exited.Name} {exited.Description}";
-                if (_state == State.Gathering)
-                    throw new RunFailedException($"{exited.Name} could not join: it {exited.Description}");
-                FailIfAlone();
+                Replace(exited);
                 break;
             case HeartbeatDue:
                 CloseSilent();
+                FailIfForsaken();
                 break;
         }
     }
@@ -246,78 +340,122 @@ internal sealed class StepLoop
             || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
         {
             _staleAnswers++;
+            if (_roster.Membership.Find(partial.Worker) is not null && _review.IsFirstStray(partial.Worker))
+                NoteRefusal(partial, $"it is of epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, where nobody waits for it");
             return;
         }
 
-        if (FindFault(partial) is { } fault)
+        _clock.NoteAnswer(partial.Worker, partial.Compute);
+        if (_review.FindFault(partial, _epoch, _step) is { } fault)
         {
-            Log.RefusedPartial(_log, _roster.NameOf(partial.Worker), fault);
-            _journal.Record(JournalKind.RefusedPartial, _roster.NameOf(partial.Worker), fault);
-            _steps.Reopen(partial.Node);
-            Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
+            Refuse(partial, fault);
             return;
         }
 
         Partial held = _pool.Rent();
         TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
-        int position = PartialCheck.FindNonFinite(held.Gradient.Values);
-        if (position >= 0 || !double.IsFinite(partial.LossSum))
-        {
-            string where = position >= 0 ? $"the gradient of {PartialCheck.NameOf(_run.Model, position)}" : "the loss";
-            throw new RunFailedException(
-                $"training has diverged: {where} is not finite ({_roster.NameOf(partial.Worker)}, {partial.Node}, epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
-        }
-
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        _clock.Note(partial.Worker, partial.Compute);
+        _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
         _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
+        if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
+            Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
     }
 
-    private string? FindFault(PartialArrived partial)
+    /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
+    private void Refuse(PartialArrived partial, PartialFault fault)
     {
-        int expected = 0;
-        (int first, int end) = _run.Tree.Range(partial.Node);
-        for (int shard = first; shard < end; shard++)
-            expected += _run.Plan.MicrobatchSamples(shard, _step);
-        return partial.Gradient.Length != _weights.Bytes.Length ? $"its gradient has {partial.Gradient.Length} bytes, not {_weights.Bytes.Length}"
-            : partial.Samples != expected ? $"it is over {partial.Samples} samples, not {expected}"
-            : partial.Correct < 0 || partial.Correct > expected ? $"it counts {partial.Correct} right answers of {expected}"
-            : null;
+        _clock.Disturb();
+        NoteRefusal(partial, fault.Text);
+        if (_steps.FindRefused(partial.Node) is { } earlier)
+            throw new RunFailedException(_review.DescribeRepeated(partial, fault, _roster.NameOf(earlier), _roster.NameOf(partial.Worker)));
+        _steps.Refuse(partial.Node, partial.Worker);
+        // Not finite: it may be the weights' fault. The rest no worker in order sends.
+        if (fault.IsNonFinite)
+            Order();
+        else
+            Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault.Text}");
+    }
+
+    private void NoteRefusal(PartialArrived partial, string fault)
+    {
+        string name = _roster.NameOf(partial.Worker);
+        Log.RefusedPartial(_log, name, $"{partial.Node}", fault);
+        _journal.Record(JournalKind.RefusedPartial, name, $"{partial.Node}: {fault}");
     }
 
     private void Add(BlockArrived block)
     {
-        if (_state != State.Evaluating
-            || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
-            || _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span) != Verdict.Accepted)
-        {
+        Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
+            ? Verdict.Stale
+            : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
+        if (verdict == Verdict.Stale)
             _staleAnswers++;
-        }
+        else if (verdict == Verdict.Refused)
+            Lose(block.Worker, $"its score of block {block.Block} of the test set was refused");
+    }
+
+    private int WorkersNeeded => _state == State.Gathering ? _run.Options.WorkersToStart : _run.Options.MinWorkers;
+
+    private TimeSpan Now => _time.GetElapsedTime(_start);
+
+    private void Admit(int worker)
+    {
+        if (!_roster.Join(worker))
+            return;
+        _fleet?.NoteMember(_roster[worker].Member.Name);
+        if (_state == State.Gathering)
+            return;
+        // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.
+        if (_roster.Membership.Leases.Contains(Membership.Nobody))
+            _roster.Rebalance();
+        Order();
     }
 
     private void Lose(int worker, string reason)
     {
         string name = _roster.NameOf(worker);
+        _review.Forget(worker);
         if (!_roster.Remove(worker, reason))
             return;
         _lastLoss = $"{name} was lost: {reason}";
+        _clock.Disturb();
         _steps.Lose(worker);
         _evaluation.Lose(worker);
         FailIfAlone();
-        Order();
+        if (_state != State.Gathering)
+            Order();
+    }
+
+    private void Replace(LocalWorkerExited exited)
+    {
+        _lastLoss = $"{exited.Name} {exited.Description}";
+        if (_fleet is null || _fleet.Replace(exited))
+            return;
+        if (_state == State.Gathering)
+            throw new RunFailedException($"{exited.Name} could not join: it {exited.Description}");
+        FailIfAlone();
     }
 
     private void FailIfAlone()
     {
-        if (_run.Options.IsSingleMachine && _localWorkers == 0 && _roster.Count == 0)
+        if (_fleet is { Running: 0 } && _roster.Count == 0)
             throw new RunFailedException($"no worker is left; the last, {_lastLoss}");
+    }
+
+    private void FailIfForsaken()
+    {
+        if (_quorum.IsGivenUp(Now))
+        {
+            throw new RunFailedException(
+                $"{_roster.Count} of at least {WorkersNeeded} workers were there for {_run.Options.WorkerTimeout.TotalSeconds} s (--worker-timeout); {_lastLoss}");
+        }
     }
 
     private void CloseSilent()
     {
-        _detector.Look(Stopwatch.GetElapsedTime(_lastLook));
-        _lastLook = Stopwatch.GetTimestamp();
-        foreach (IWorkerLink silent in _roster.Links.Where(link => _detector.IsDead(link.Silence)).ToArray())
-            Lose(silent.Member.Id, $"nothing was heard from it for {silent.Silence.TotalSeconds:0.0} s");
+        TimeSpan sinceLook = _time.GetElapsedTime(_lastLook);
+        _lastLook = _time.GetTimestamp();
+        foreach ((int worker, TimeSpan silence) in _roster.FindSilent(sinceLook))
+            Lose(worker, $"nothing was heard from it for {silence.TotalSeconds:0.0} s");
     }
 }

@@ -1,13 +1,20 @@
 using System.Diagnostics;
+using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
+using Distributed.Coordinator.Security;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Models;
 using Distributed.Protos;
 
 namespace Distributed.Coordinator.Training;
+
+/// <summary>How a run that was not broken off ended.</summary>
+/// <param name="Folder">Where its results are.</param>
+/// <param name="CheckpointError">Why its last checkpoint could not be written; null when it could, or none was wanted.</param>
+internal sealed record RunOutcome(string Folder, RunResult Result, string? CheckpointError);
 
 /// <summary>A whole `train`, from its options to the files it leaves.</summary>
 internal static class TrainingRun
@@ -16,25 +23,30 @@ internal static class TrainingRun
     private const int MaxMessageBytes = (ModelResolver.MaxParameters * sizeof(float)) + TrainingWire.MessageOverhead;
 
     /// <param name="loadDataset">Starts loading the data; called at once, so that the rest can start meanwhile.</param>
-    /// <returns>The folder with the results, and what they are.</returns>
     /// <exception cref="ConfigurationException">The options, the model or the data are wrong.</exception>
     /// <exception cref="RunFailedException">The run could not be carried out.</exception>
-    public static async Task<(string Folder, RunResult Result)> ExecuteAsync(
+    /// <exception cref="OperationCanceledException">It was told to stop; where the checkpoint is, stands in the notices.</exception>
+    public static async Task<RunOutcome> ExecuteAsync(
         RunOptions options, Func<CancellationToken, Task<LocatedDataset>> loadDataset, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
     {
-        long start = Stopwatch.GetTimestamp();
+        long began = Stopwatch.GetTimestamp();
         options.Validate();
+        Admission admission = Admission.Open(options);
         ModelDefinition model = BuiltInModels.Load(options.Model);
+        RunJournal journal = new(TimeProvider.System);
+        using CheckpointFolder? checkpoints = CheckpointFolder.Open(options);
         RunFolder folder = RunFolder.Open(options.OutputDirectory, DateTimeOffset.Now);
         try
         {
-            Task<RunDefinition> loading = Task.Run(() => DefineAsync(options, model, loadDataset, cancellation), cancellation);
-            (RunDefinition run, RunResult result) = options.MaxSteps == 0
-                ? await InitializeAsync(loading).ConfigureAwait(false)
-                : await TrainAsync(options, loading, observer, notices, cancellation).ConfigureAwait(false);
+            Checkpoint? start = options.Resume ? FindStart(checkpoints!, options, journal, notices) : null;
+            Task<RunDefinition> loading = Task.Run(() => DefineAsync(options, model, start, loadDataset, cancellation), cancellation);
+            (RunDefinition run, RunResult result, CheckpointStatus? checkpoint) = options.MaxSteps == 0 || start?.Position.IsEndOf(options) == true
+                ? await SkipTrainingAsync(loading, start).ConfigureAwait(false)
+                : await TrainAsync(options, admission, loading, checkpoints, start, journal, observer, notices, cancellation).ConfigureAwait(false);
             WeightsFile.Write(Path.Combine(folder.Directory, "model.safetensors"), run.Model, run.Dataset.Source, result.Weights);
-            RunFile.Create(run, result, Stopwatch.GetElapsedTime(start)).Write(Path.Combine(folder.Directory, "run.json"));
-            return (folder.Directory, result);
+            TimeSpan elapsed = Stopwatch.GetElapsedTime(began) + TimeSpan.FromSeconds(start?.Position.Seconds ?? 0);
+            RunFile.Create(run, result, elapsed).Write(Path.Combine(folder.Directory, "run.json"));
+            return new RunOutcome(folder.Directory, result, checkpoint?.LastError);
         }
         finally
         {
@@ -42,38 +54,72 @@ internal static class TrainingRun
         }
     }
 
+    private static Checkpoint? FindStart(CheckpointFolder checkpoints, RunOptions options, RunJournal journal, TextWriter notices)
+    {
+        Checkpoint? start = checkpoints.ReadNewest((path, fault) =>
+        {
+            journal.Record(JournalKind.CheckpointFailed, null, $"{path} was passed over: {fault}");
+            notices.WriteLine($"checkpoint {path} is passed over: {fault}");
+        });
+        if (start is null)
+        {
+            notices.WriteLine($"no checkpoint in {options.CheckpointDirectory} yet: starting at the beginning");
+            return null;
+        }
+
+        journal.Record(JournalKind.Resumed, null, $"from {start.Path} at {start.Position}");
+        notices.WriteLine($"resuming from {start.Path}: {start.Position}");
+        return start;
+    }
+
     private static async Task<RunDefinition> DefineAsync(
-        RunOptions options, ModelDefinition model, Func<CancellationToken, Task<LocatedDataset>> loadDataset, CancellationToken cancellation)
+        RunOptions options,
+        ModelDefinition model,
+        Checkpoint? start,
+        Func<CancellationToken, Task<LocatedDataset>> loadDataset,
+        CancellationToken cancellation)
     {
         Dataset dataset = (await loadDataset(cancellation).ConfigureAwait(false)).Dataset;
         RunDefinition run = new(options, dataset, ModelResolver.Resolve(model, dataset.Shape, dataset.Classes));
         // What only the compiler can see (nothing to train, too much for one pass) is to be said here, not by each worker.
         Network.Compile(run.Model, run.Plan.Microbatch, InstructionSets.Best).Dispose();
+        start?.Check(run);
         return run;
     }
 
-    /// <summary>The initial weights, for which nobody needs to compute.</summary>
-    private static async Task<(RunDefinition Run, RunResult Result)> InitializeAsync(Task<RunDefinition> loading)
+    /// <summary>The initial weights, or those of a run that was done before: nobody needs to compute.</summary>
+    private static async Task<(RunDefinition Run, RunResult Result, CheckpointStatus? Checkpoint)> SkipTrainingAsync(Task<RunDefinition> loading, Checkpoint? start)
     {
         RunDefinition run = await loading.ConfigureAwait(false);
-        float[] weights = ParameterInitializer.Create(run.Model, run.Options.Seed);
-        return (run, new RunResult([], null, weights, WeightsHash.Sha256(weights), 0, 0, 0, new Phases()));
+        float[] weights = start?.Weights ?? ParameterInitializer.Create(run.Model, run.Options.Seed);
+        return (run, new RunResult(start?.Position.Reports ?? [], null, weights, WeightsHash.Sha256(weights), 0, 0, 0, start?.Position.Phases ?? new Phases()), null);
     }
 
-    private static async Task<(RunDefinition Run, RunResult Result)> TrainAsync(
-        RunOptions options, Task<RunDefinition> loading, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
+    private static async Task<(RunDefinition Run, RunResult Result, CheckpointStatus? Checkpoint)> TrainAsync(
+        RunOptions options,
+        Admission admission,
+        Task<RunDefinition> loading,
+        CheckpointFolder? checkpoints,
+        Checkpoint? start,
+        RunJournal journal,
+        IRunObserver observer,
+        TextWriter notices,
+        CancellationToken cancellation)
     {
         RunInbox inbox = new();
-        RunJournal journal = new(TimeProvider.System);
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, inbox, MaxMessageBytes, cancellation).ConfigureAwait(false);
-        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, inbox) : null;
+        CheckpointWriter? writer = null;
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
             RunDefinition run = await loading.ConfigureAwait(false);
             if (workers is null)
-                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {options.ListenAddress().Text}");
-            StepLoop loop = new(run, inbox, observer, journal, server.Logging.CreateLogger("coordinator"));
-            return (run, await loop.RunAsync(cancellation).ConfigureAwait(false));
+                notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
+            ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);
+            writer = checkpoints is null ? null : new CheckpointWriter(checkpoints, run, start, journal, log);
+            using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
+            StepLoop loop = new(run, inbox, observer, journal, log, TimeProvider.System, workers, ledger, writer, start);
+            return (run, await loop.RunAsync(cancellation).ConfigureAwait(false), writer?.Latest);
         }
         catch (Exception exception)
         {
@@ -84,6 +130,8 @@ internal static class TrainingRun
                     notices.WriteLine(line);
             }
 
+            if (exception is OperationCanceledException or RunFailedException && loading.IsCompletedSuccessfully)
+                notices.WriteLine(DescribeStop(writer, start));
             throw;
         }
         finally
@@ -91,5 +139,17 @@ internal static class TrainingRun
             if (workers is not null)
                 await workers.DisposeAsync().ConfigureAwait(false);
         }
+    }
+
+    /// <summary>What is kept of a run that was broken off, and how to go on.</summary>
+    private static string DescribeStop(CheckpointWriter? writer, Checkpoint? start)
+    {
+        if (writer is null)
+            return "stopped; nothing is kept of the run, for there was no --checkpoint-dir";
+        string newest = writer.Latest?.Path is { } path ? $"checkpoint {path} (epoch {writer.Latest.Epoch}, step {writer.Latest.Step})"
+            : start is not null ? $"checkpoint {start.Path} ({start.Position})"
+            : "";
+        string fault = writer.Latest?.LastError is { } error ? $"the last checkpoint could not be written: {error}; " : "";
+        return $"stopped; {fault}{(newest.Length > 0 ? $"go on from {newest} with the same command and --resume" : "there is no checkpoint yet")}";
     }
 }

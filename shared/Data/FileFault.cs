@@ -1,7 +1,7 @@
 namespace Distributed.Data;
 
 /// <summary>Turns what the file system says into a few words that fit behind a file's name.</summary>
-internal static class FileFault
+public static class FileFault
 {
     // errno values in the HResult of an IOException on Unix; the Windows code of a full disk.
     private const int NoSpaceLinux = 28;

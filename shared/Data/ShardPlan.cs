@@ -77,4 +77,12 @@ public sealed class ShardPlan
             (order[i], order[j]) = (order[j], order[i]);
         }
     }
+
+    /// <summary>The samples in the training set that a shard contributes to a step, in the order of their use.</summary>
+    public int[] SampleNumbers(int epoch, int shard, int step)
+    {
+        int[] order = new int[ShardSamples(shard)];
+        WriteOrder(epoch, shard, order);
+        return [.. order.AsSpan(step * Microbatch, MicrobatchSamples(shard, step)).ToArray().Select(position => SampleAt(shard, position))];
+    }
 }

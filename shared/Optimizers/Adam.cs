@@ -13,6 +13,21 @@ internal sealed unsafe class Adam(OptimizerSettings settings, int parameterCount
     // b1^t and b2^t by multiplication: a library's pow may differ from machine to machine.
     private double _beta1Power = 1, _beta2Power = 1;
 
+    public override IReadOnlyList<OptimizerVector> Vectors => [new("m", _mean), new("v", _meanSquare)];
+
+    /// <summary>The powers by the same multiplications, so that they have the same bits; until they change no more.</summary>
+    public override void SkipTo(long steps)
+    {
+        (_beta1Power, _beta2Power) = (1, 1);
+        for (long step = 0; step < steps; step++)
+        {
+            (double beta1Power, double beta2Power) = (_beta1Power * settings.Beta1, _beta2Power * settings.Beta2);
+            if ((beta1Power, beta2Power) == (_beta1Power, _beta2Power))
+                return;
+            (_beta1Power, _beta2Power) = (beta1Power, beta2Power);
+        }
+    }
+
     private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
     {
         _beta1Power *= settings.Beta1;

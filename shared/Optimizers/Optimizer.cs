@@ -2,6 +2,11 @@ using Distributed.Engine;
 
 namespace Distributed.Optimizers;
 
+/// <summary>One of the moving averages that an optimizer keeps.</summary>
+/// <param name="Name">Keras' name for it.</param>
+/// <param name="Values">One for each parameter: the optimizer's own memory.</param>
+public sealed record OptimizerVector(string Name, Memory<float> Values);
+
 /// <summary>
 /// Turns the summed gradient of a step into new weights. Every operation is rounded as IEEE 754 says and no element
 /// meets another, so the result is the same at every vector width.
@@ -42,6 +47,14 @@ public abstract unsafe class Optimizer
         ArgumentOutOfRangeException.ThrowIfLessThan(samples, 1);
         fixed (float* w = parameters, g = gradientSum)
             Update(w, g, _parameterCount, samples);
+    }
+
+    /// <summary>All that it remembers from step to step beside their number: what a checkpoint holds, and is filled from.</summary>
+    public abstract IReadOnlyList<OptimizerVector> Vectors { get; }
+
+    /// <summary>Takes a new optimizer, whose <see cref="Vectors"/> are filled from elsewhere, to where it is after so many steps.</summary>
+    public virtual void SkipTo(long steps)
+    {
     }
 
     private protected abstract void Update(float* parameters, float* gradientSum, int count, int samples);

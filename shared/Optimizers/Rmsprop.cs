@@ -7,6 +7,8 @@ internal sealed unsafe class Rmsprop(OptimizerSettings settings, int parameterCo
 {
     private readonly float[] _meanSquare = new float[parameterCount];
 
+    public override IReadOnlyList<OptimizerVector> Vectors => [new("rms", _meanSquare)];
+
     private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
     {
         fixed (float* v = _meanSquare)

@@ -7,6 +7,8 @@ internal sealed unsafe class Sgd(OptimizerSettings settings, int parameterCount)
 {
     private readonly float[] _velocity = new float[parameterCount];
 
+    public override IReadOnlyList<OptimizerVector> Vectors => [new("momentum", _velocity)];
+
     private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
     {
         fixed (float* velocity = _velocity)

@@ -16,7 +16,7 @@ public readonly record struct TreeNode(int Level, int Index)
 
     public static TreeNode Leaf(int shard) => new(0, shard);
 
-    public override string ToString() => $"shards {FirstShard}..{FirstShard + (1 << Level) - 1}";
+    public override string ToString() => Level == 0 ? $"shard {Index}" : $"shards {FirstShard}..{FirstShard + (1 << Level) - 1}";
 }
 
 /// <summary>

@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using Distributed.Tests.Data;
 
 namespace Distributed.Tests.Cluster;
@@ -56,7 +54,7 @@ public sealed class LifetimeTests
     {
         using TinyDataset data = new();
         using TrainingRun local = new(), remote = new();
-        string address = $"127.0.0.1:{FreePort()}";
+        string address = $"127.0.0.1:{ProgramRun.FreePort()}";
         string[] options = ["--dataset", data.Directory, "--model", local.WriteSmallModel(), "--batch-size", "16", "--epochs", "2"];
         await using ProgramRun first = ProgramRun.Worker("--coordinator", $"http://{address}", "--threads", "1", "--name", "early-1");
         await using ProgramRun second = ProgramRun.Worker("--coordinator", $"http://{address}", "--threads", "2", "--name", "early-2");
@@ -74,11 +72,4 @@ public sealed class LifetimeTests
     private static ProgramRun StartEndless(TinyDataset data, TrainingRun files) => ProgramRun.Coordinator(
         "train", "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--out", files.Out,
         "--workers", "3", "--threads", "1", "--batch-size", "16", "--epochs", "1000000");
-
-    private static int FreePort()
-    {
-        using TcpListener listener = new(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
 }

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -57,27 +59,32 @@ internal sealed partial class ProgramRun : IAsyncDisposable
 
     public static ProgramRun Start(string file, params IEnumerable<string> arguments) => new(file, arguments, null);
 
+    public static ProgramRun Start(string file, IReadOnlyDictionary<string, string> environment, params IEnumerable<string> arguments) =>
+        new(file, arguments, environment);
+
     /// <summary>The exit code, once the process has ended and all it printed is here.</summary>
-    public async Task<int> ExitAsync()
+    /// <param name="within">What ends a test that hangs; by default <see cref="Deadline"/>.</param>
+    public async Task<int> ExitAsync(TimeSpan? within = null)
     {
+        TimeSpan allowed = within ?? Deadline;
         using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        deadline.CancelAfter(Deadline);
+        deadline.CancelAfter(allowed);
         try
         {
             await _process.WaitForExitAsync(deadline.Token);
         }
         catch (OperationCanceledException)
         {
-            Assert.Fail($"still running after {Deadline}:\n{Output}\n{Errors}");
+            Assert.Fail($"still running after {allowed}:\n{Output}\n{Errors}");
         }
 
         return _process.ExitCode;
     }
 
     /// <summary>Waits for the end and asserts that it went well.</summary>
-    public async Task SucceedAsync()
+    public async Task SucceedAsync(TimeSpan? within = null)
     {
-        int code = await ExitAsync();
+        int code = await ExitAsync(within);
         Assert.True(code == 0, $"exit code {code}\n{Output}\n{Errors}");
     }
 
@@ -94,10 +101,33 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return await found.Task;
     }
 
+    /// <summary>Where a coordinator that waits for workers from elsewhere says that it listens, as a URL.</summary>
+    public async Task<string> AddressAsync()
+    {
+        string line = await LineAsync(static line => line.StartsWith("waiting for ", StringComparison.Ordinal));
+        return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
+    }
+
+    public bool IsRunning => !_process.HasExited;
+
+    /// <summary>Sends a signal to a process that may have ended by itself meanwhile; whether it was still there.</summary>
+    public bool TrySignal(PosixSignalNumber signal) => IsRunning && Kill(_process.Id, (int)signal) == 0;
+
+    /// <summary>A port of the loopback address that was free just now.</summary>
+    public static int FreePort()
+    {
+        using TcpListener listener = new(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
     public void Signal(PosixSignalNumber signal) => Assert.Equal(0, Kill(_process.Id, (int)signal));
 
     /// <summary>Kills a process that a run has started.</summary>
     public static void Kill(int process) => Assert.Equal(0, Kill(process, (int)PosixSignalNumber.Kill));
+
+    /// <summary>Sends a signal to a process that a run has started.</summary>
+    public static void Signal(int process, PosixSignalNumber signal) => Assert.Equal(0, Kill(process, (int)signal));
 
     /// <summary>Processes whose parent this one is, by id.</summary>
     public IReadOnlyList<int> Children() => Processes.Where(stat => stat.Parent == _process.Id).Select(static stat => stat.Id).ToList();
@@ -185,4 +215,6 @@ internal enum PosixSignalNumber
     Interrupt = 2,
     Kill = 9,
     Terminate = 15,
+    Continue = 18,
+    Stop = 19,
 }

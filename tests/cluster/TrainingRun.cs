@@ -21,6 +21,17 @@ internal sealed class TrainingRun : IDisposable
 
     public string Weights => Path.Combine(Out, "model.safetensors");
 
+    /// <summary>For <c>--ledger</c>.</summary>
+    public string Ledger => Path.Combine(Directory, "ledger");
+
+    public string Checkpoints => Path.Combine(Directory, "checkpoints");
+
+    /// <summary>The checkpoints that are there, oldest first.</summary>
+    public IReadOnlyList<string> CheckpointNames =>
+        System.IO.Directory.Exists(Checkpoints)
+            ? [.. new DirectoryInfo(Checkpoints).EnumerateDirectories("checkpoint-*").Select(static entry => entry.Name).Order(StringComparer.Ordinal)]
+            : [];
+
     public JsonElement Json => JsonDocument.Parse(File.ReadAllText(Path.Combine(Out, "run.json"))).RootElement;
 
     public string WeightsSha256 => Json.GetProperty("weights_sha256").GetString()!;
@@ -48,6 +59,25 @@ internal sealed class TrainingRun : IDisposable
         {
             await run.DisposeAsync();
             throw;
+        }
+    }
+
+    /// <summary>Waits until a checkpoint of at least so many steps has appeared.</summary>
+    public async Task CheckpointAsync(long steps)
+    {
+        System.IO.Directory.CreateDirectory(Checkpoints);
+        TaskCompletionSource appeared = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        using FileSystemWatcher watcher = new(Checkpoints);
+        watcher.Renamed += (_, entry) => Look(entry.Name);
+        watcher.EnableRaisingEvents = true;
+        foreach (string name in CheckpointNames)
+            Look(name);
+        await appeared.Task.WaitAsync(ProgramRun.Deadline, TestContext.Current.CancellationToken);
+
+        void Look(string? name)
+        {
+            if (name is not null && name.StartsWith("checkpoint-", StringComparison.Ordinal) && long.Parse(name[11..], null) >= steps)
+                appeared.TrySetResult();
         }
     }
 

@@ -27,6 +27,14 @@ public sealed class UsageTests
         { "relue", ["summary", "--model", "{relue}"] },
         { "kernel", ["train", "--model", "{huge-kernel}", "--dataset", "{data}"] },
         { "units", ["train", "--model", "{wrong-classes}", "--dataset", "{data}"] },
+        { "--checkpoint-dir", ["train", "--resume"] },
+        { "--checkpoint-every", ["train", "--checkpoint-every", "-1"] },
+        { "--checkpoint-dir", ["train", "--checkpoint-dir", "/proc/no/such", "--dataset", "{data}"] },
+        { "--insecure", ["train", "--workers", "0", "--listen", "0.0.0.0:0", "--dataset", "{data}"] },
+        { "--token-file", ["train", "--token-file", "/no-such-token"] },
+        { "--tls-key", ["train", "--tls-cert", "{relue}", "--dataset", "{data}"] },
+        { "--tls-cert", ["train", "--tls-cert", "{relue}", "--tls-key", "{relue}", "--dataset", "{data}"] },
+        { "--tls-client-ca", ["train", "--tls-client-ca", "{relue}", "--dataset", "{data}"] },
         { "--out", ["train", "--out", "/proc/no/such", "--dataset", "{data}"] },
     };
 
@@ -51,6 +59,9 @@ public sealed class UsageTests
     [InlineData("--coordinator", new[] { "--coordinator", "not a url" })]
     [InlineData("--coordinator", new string[0])]
     [InlineData("--threads", new[] { "--coordinator", "http://127.0.0.1:1", "--threads", "0" })]
+    [InlineData("--token-file", new[] { "--coordinator", "http://127.0.0.1:1", "--token-file", "/no-such-token" })]
+    [InlineData("--tls-ca", new[] { "--coordinator", "https://127.0.0.1:1", "--tls-ca", "/no-such-file" })]
+    [InlineData("--tls-key", new[] { "--coordinator", "https://127.0.0.1:1", "--tls-cert", "/no-such-file" })]
     [InlineData("--steps", new[] { "benchmark", "--steps", "0" })]
     public async Task Worker_WrongUsage_ExitsWithTwoAndOneLine(string named, string[] arguments)
     {

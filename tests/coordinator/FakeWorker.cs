@@ -10,7 +10,7 @@ namespace Distributed.Tests;
 /// A worker without a process: its gradients are random numbers keyed by (step, shard), summed along the tree as a real
 /// one does. It answers at once, unless it is told to misbehave.
 /// </summary>
-internal sealed class FakeWorker(int id, RunInbox inbox) : IWorkerLink
+internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : IWorkerLink
 {
     private RunDefinition _run = null!;
 
@@ -20,12 +20,15 @@ internal sealed class FakeWorker(int id, RunInbox inbox) : IWorkerLink
     /// <summary>Changes an answer, or makes several of one.</summary>
     public Func<PartialArrived, IEnumerable<PartialArrived>> OnAnswer { get; set; } = static answer => [answer];
 
+    /// <summary>Called whenever somebody looks how long it has been silent.</summary>
+    public Func<TimeSpan> OnLook { get; set; } = static () => TimeSpan.Zero;
+
     /// <summary>Called before each order of an evaluation; false keeps the worker from answering.</summary>
     public Func<bool> OnEvaluate { get; set; } = static () => true;
 
-    public Member Member { get; } = new(id, "fake", 1, "none", "nowhere");
+    public Member Member { get; } = new(id, name ?? $"fake-{id}", 1, "none", "nowhere");
 
-    public TimeSpan Silence { get; set; }
+    public TimeSpan Silence => OnLook();
 
     public string? CloseReason { get; private set; }
 
@@ -33,7 +36,15 @@ internal sealed class FakeWorker(int id, RunInbox inbox) : IWorkerLink
 
     public List<(OrderId Order, ImmutableArray<TreeNode> Nodes)> Orders { get; } = [];
 
-    public void Welcome(RunDefinition run, long membershipVersion) => _run = run;
+    /// <summary>Called on the welcome; false keeps the worker from becoming ready.</summary>
+    public Func<bool> OnWelcome { get; set; } = static () => true;
+
+    public void Welcome(RunDefinition run, long membershipVersion)
+    {
+        _run = run;
+        if (OnWelcome())
+            inbox.Post(new WorkerReady(id));
+    }
 
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {

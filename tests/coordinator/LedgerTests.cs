@@ -20,7 +20,7 @@ public sealed class LedgerTests
             Membership membership = Membership.Create(shards);
             for (int id = 1; id <= workers; id++)
                 membership = membership.Join(new Member(id, $"{id}", 1, "", ""));
-            membership = membership.Rebalance();
+            membership = membership.DealEvenly();
             int[] counted = new int[shards];
             List<(int Worker, long Version, TreeNode Node)> pending = [];
             ledger.Begin(active);
@@ -30,7 +30,7 @@ public sealed class LedgerTests
                 if (random.Next(4) == 0 && membership.Members.Length > 1)
                 {
                     int lost = membership.Members[random.Next(membership.Members.Length)].Id;
-                    membership = membership.Leave(lost).Rebalance();
+                    membership = membership.Leave(lost).DealEvenly();
                     ledger.Lose(lost);
                     Assign();
                     continue;
@@ -67,14 +67,15 @@ public sealed class LedgerTests
         static EvaluationResult Evaluate(ImmutableArray<int> order)
         {
             EvaluationLedger ledger = new(45, 10);
-            Membership membership = Membership.Create(2).Join(new Member(1, "a", 1, "", "")).Rebalance();
+            Membership membership = Membership.Create(2).Join(new Member(1, "a", 1, "", "")).DealEvenly();
             ledger.Begin();
             EvaluationAssignment assignment = Assert.Single(ledger.AssignOpen(membership));
             Assert.Equal(5, assignment.Blocks.Length);
             foreach (int block in order)
             {
                 (int first, int end) = ledger.Range(block);
-                Assert.Equal(Verdict.Stale, ledger.Accept(1, membership.Version, block, 0, 0, new byte[end - first + 1]));
+                Assert.Equal(Verdict.Refused, ledger.Accept(1, membership.Version, block, 0, 0, new byte[end - first + 1]));
+                Assert.Equal(Verdict.Refused, ledger.Accept(1, membership.Version, block, 0, end - first + 1, new byte[end - first]));
                 Assert.Equal(Verdict.Accepted, ledger.Accept(1, membership.Version, block, 0.1 + block, 1, new byte[end - first]));
                 Assert.Equal(Verdict.Stale, ledger.Accept(1, membership.Version, block, 0.1 + block, 1, new byte[end - first]));
             }
@@ -90,9 +91,9 @@ public sealed class LedgerTests
         {
             float[] values = new float[length];
             Array.Fill(values, float.MaxValue);
-            bool isFine = PartialCheck.FindNonFinite(values) == -1;
+            bool isFine = PartialReview.FindNonFinite(values) == -1;
             values[place % length] = value;
-            return isFine && PartialCheck.FindNonFinite(values) == place % length;
+            return isFine && PartialReview.FindNonFinite(values) == place % length;
         });
 
     [Fact]

@@ -48,14 +48,18 @@ public sealed class MembershipTests
         Assert.Equal("11100033", string.Concat(Create(8, 3).Leave(2).Leases));
 
     [Fact]
-    public void Rebalance_WithNothingToChange_IsTheSameVersion()
+    public void Deal_WithASpareForOneThatLeft_LeavesTheOthersAlone() =>
+        Assert.Equal("12395678", string.Concat(Create(8, 9).Leave(4).DealEvenly().Leases));
+
+    [Fact]
+    public void Deal_WithNothingToChange_IsTheSameVersion()
     {
         Membership membership = Create(8, 3);
-        Assert.Same(membership, membership.Rebalance());
+        Assert.Same(membership, membership.DealEvenly());
     }
 
     private static Membership Create(int shards, int workers) =>
-        Enumerable.Range(1, workers).Aggregate(Membership.Create(shards), static (membership, id) => membership.Join(Member(id, $"w{id}"))).Rebalance();
+        Enumerable.Range(1, workers).Aggregate(Membership.Create(shards), static (membership, id) => membership.Join(Member(id, $"w{id}"))).DealEvenly();
 
     private static Member Member(int id, string name) => new(id, name, 1, "none", "nowhere");
 }

@@ -17,6 +17,10 @@ public sealed class RunOptionsTests
         ["--shards"] = new() { Shards = 0 },
         ["--max-steps"] = new() { MaxSteps = -1 },
         ["--min-workers"] = new() { MinWorkers = 3 },
+        ["--max-restarts"] = new() { MaxRestarts = -1 },
+        ["--worker-timeout"] = new() { WorkerTimeout = TimeSpan.Zero },
+        ["--heartbeat-interval"] = new() { HeartbeatInterval = TimeSpan.Zero },
+        ["--heartbeat-timeout"] = new() { HeartbeatTimeout = TimeSpan.FromSeconds(1.4) },
         ["--listen"] = new() { Listen = "nowhere" },
         ["--learning-rate"] = new() { Optimizer = new RunOptions().Optimizer with { LearningRate = 0 } },
     };
@@ -51,5 +55,5 @@ public sealed class RunOptionsTests
     [InlineData(0.6, 938, "938/938 - 1s - 640us/step - accuracy: 0.9440 - loss: 0.1766 - val_accuracy: 0.9712 - val_loss: 0.0912")]
     [InlineData(20, 10, "10/938 - 20s - 2s/step - accuracy: 0.9440 - loss: 0.1766 - val_accuracy: 0.9712 - val_loss: 0.0912")]
     public void EpochLine_ForAnEpoch_IsKeras(double seconds, int steps, string expected) =>
-        Assert.Equal(expected, KerasLine.Format(new EpochReport(1, steps, 938, seconds, 0, 0.17661, 0.94401, 0.09121, 0.9712, "")));
+        Assert.Equal(expected, KerasLine.Format(new EpochReport(1, steps, 938, 60_000, seconds, 0, 0.17661, 0.94401, 0.09121, 0.9712, "")));
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Distributed.CommandLine;
 using Distributed.Worker.Session;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -29,6 +30,21 @@ internal static class JoinCommand
         DefaultValueFactory = static _ => 600,
     };
 
+    private static readonly Option<string?> TokenFile = new(JoinToken.Option)
+    {
+        Description = $"File with the join token, where the coordinator asks for one (default: the environment variable {JoinToken.Variable})",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string?> Authority = new("--tls-ca")
+    {
+        Description = "Trust a coordinator with a certificate of these authorities alone, PEM (default: those of the system)",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string?> Certificate = new("--tls-cert") { Description = "Certificate to show the coordinator, PEM", HelpName = "FILE" };
+    private static readonly Option<string?> Key = new("--tls-key") { Description = "Its key, PEM", HelpName = "FILE" };
+
     // Not for people: the coordinator's single-machine mode holds the other end of standard input.
     internal static readonly Option<bool> Owned = new("--owned") { Hidden = true };
 
@@ -38,6 +54,8 @@ internal static class JoinCommand
         root.Options.Add(Threads);
         root.Options.Add(Name);
         root.Options.Add(ConnectTimeout);
+        foreach (Option option in (ReadOnlySpan<Option>)[TokenFile, Authority, Certificate, Key])
+            root.Options.Add(option);
         root.Options.Add(Owned);
         root.SetAction(RunAsync);
     }
@@ -53,6 +71,8 @@ internal static class JoinCommand
             Coordinator = uri,
             Threads = parsed.GetValue(Threads),
             ConnectTimeout = TimeSpan.FromSeconds(parsed.GetValue(ConnectTimeout)),
+            Token = JoinToken.Read(parsed.GetValue(TokenFile)),
+            Tls = ClientTls.Load(parsed.GetValue(Authority), parsed.GetValue(Certificate), parsed.GetValue(Key)),
             IsOwned = parsed.GetValue(Owned),
         };
         if (parsed.GetValue(Name) is { } name)
@@ -68,7 +88,7 @@ internal static class JoinCommand
                 console.ColorBehavior = LoggerColorBehavior.Disabled;
             })
             .Services.Configure<ConsoleLoggerOptions>(static console => console.LogToStandardErrorThreshold = LogLevel.Trace));
-        await new WorkerHost(options, logging).RunAsync(cancellation).ConfigureAwait(false);
+        await new WorkerHost(options, TimeProvider.System, logging).RunAsync(cancellation).ConfigureAwait(false);
         return 0;
     }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Distributed.Protos;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
@@ -13,38 +12,42 @@ internal enum SessionEnd
 
     /// <summary>The connection broke or fell silent, or the coordinator gave the worker up. It may join again.</summary>
     Lost,
+
+    /// <summary>The worker was told to stop, and has said goodbye.</summary>
+    Stopped,
 }
 
 /// <summary>One stay with the coordinator, from hello to goodbye.</summary>
-internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerOptions options, ILogger log)
+internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerOptions options, TimeProvider time, ILogger log)
 {
-    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(30);
+    // From one sign of life of the coordinator to the next, while it has not told how often it gives them.
+    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
-    private long _lastHeard = Stopwatch.GetTimestamp();
+    // A worker that is told to stop finishes the microbatches at hand; they take no longer in any sane run.
+    private static readonly TimeSpan StopTimeout = TimeSpan.FromSeconds(4);
+
+    private static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
+
+    private long _lastHeard = time.GetTimestamp();
 
     /// <summary>True once the coordinator has welcomed this worker.</summary>
     public bool WasWelcomed { get; private set; }
 
     /// <exception cref="RunFailedException">The coordinator refused this worker, or the worker cannot run the model.</exception>
     /// <exception cref="RpcException">There is no coordinator, or it went before it welcomed this worker.</exception>
-    public async Task<SessionEnd> RunAsync(CancellationToken cancellation)
+    public async Task<SessionEnd> RunAsync(CancellationToken stop)
     {
-        using CancellationTokenSource session = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        using CancellationTokenSource session = new();
         using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = client.Join(cancellationToken: session.Token);
-        Welcome welcome = await ShakeHandsAsync(call, cancellation).ConfigureAwait(false);
-        WasWelcomed = true;
-
         RunContext run;
-        try
+        Welcome? welcome;
+        using (stop.Register(session.Cancel))
         {
-            run = await PrepareAsync(call, welcome, cancellation).ConfigureAwait(false);
-        }
-        catch (ConfigurationException exception)
-        {
-            string reason = $"cannot run the model: {exception.Message}";
-            await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }, cancellation).ConfigureAwait(false);
-            await call.RequestStream.CompleteAsync().ConfigureAwait(false);
-            throw new RunFailedException(exception.Message, exception);
+            welcome = await ShakeHandsAsync(call, session.Token).ConfigureAwait(false);
+            WasWelcomed = true;
+            if (welcome is null)
+                return SessionEnd.Drained;
+            run = await PrepareAsync(call, welcome, session.Token).ConfigureAwait(false);
         }
 
         using (run)
@@ -52,24 +55,21 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
             Outbox outbox = new(run.Executor.Pool);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox);
-            return await ServeAsync(call, run, orders, outbox, session).ConfigureAwait(false);
+            using CancellationTokenRegistration stopping = stop.Register(() =>
+            {
+                orders.Stop();
+                session.CancelAfter(StopTimeout);
+            });
+            SessionEnd end = await ServeAsync(call, run, orders, outbox, session).ConfigureAwait(false);
+            return stop.IsCancellationRequested ? SessionEnd.Stopped : end;
         }
     }
 
-    /// <summary>Compiles the network, which may take seconds for a large one, and says meanwhile that this worker is alive.</summary>
-    private async Task<RunContext> PrepareAsync(
-        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, Welcome welcome, CancellationToken cancellation)
-    {
-        Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads), cancellation);
-        TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
-        while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
-            await call.RequestStream.WriteAsync(new WorkerMessage { Heartbeat = new Heartbeat() }, cancellation).ConfigureAwait(false);
-        return await creating.ConfigureAwait(false);
-    }
-
-    private async Task<Welcome> ShakeHandsAsync(AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, CancellationToken cancellation)
+    /// <summary>What the coordinator welcomes this worker with; null: its run has just ended.</summary>
+    private async Task<Welcome?> ShakeHandsAsync(AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, CancellationToken cancellation)
     {
         using CancellationTokenSource handshake = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        handshake.CancelAfter(HandshakeTimeout);
         await call.RequestStream.WriteAsync(
             new WorkerMessage
             {
@@ -79,12 +79,12 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     Name = options.Name,
                     Threads = (uint)options.Threads,
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),
+                    JoinToken = options.Token?.Reveal() ?? "",
                 },
             },
             handshake.Token).ConfigureAwait(false);
 
-        // The headers come at once; the welcome only when the coordinator has its data, so heartbeats fill the time.
-        handshake.CancelAfter(HandshakeTimeout);
+        // The welcome comes when the coordinator has its data; heartbeats fill the time.
         while (await call.ResponseStream.MoveNext(handshake.Token).ConfigureAwait(false))
         {
             handshake.CancelAfter(HandshakeTimeout);
@@ -92,12 +92,46 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
             {
                 case { Welcome: { } welcome }:
                     return welcome;
+                case { Drain: not null }:
+                    return null;
                 case { Refusal: { } refusal }:
                     throw new RunFailedException($"the coordinator refused this worker: {refusal.Reason}");
             }
         }
 
         throw new RpcException(new Status(StatusCode.Unavailable, "the coordinator ended the stream before it welcomed this worker"));
+    }
+
+    /// <summary>
+    /// Compiles the network and every kernel, which may take seconds, and says meanwhile that this worker is alive; in the
+    /// end, that it is ready, or why it cannot be.
+    /// </summary>
+    private async Task<RunContext> PrepareAsync(
+        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, Welcome welcome, CancellationToken cancellation)
+    {
+        Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads), CancellationToken.None);
+        try
+        {
+            TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
+            while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
+                await call.RequestStream.WriteAsync(new WorkerMessage { Heartbeat = new Heartbeat() }, cancellation).ConfigureAwait(false);
+            RunContext run = await creating.ConfigureAwait(false);
+            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, cancellation).ConfigureAwait(false);
+            return run;
+        }
+        catch (ConfigurationException exception)
+        {
+            string reason = $"it cannot run the model: {exception.Message}";
+            await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }, cancellation).ConfigureAwait(false);
+            await call.RequestStream.CompleteAsync().ConfigureAwait(false);
+            throw new RunFailedException($"cannot run the coordinator's model: {exception.Message}", exception);
+        }
+        catch
+        {
+            // Its memory is not for the collector to find.
+            _ = creating.ContinueWith(static done => done.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+            throw;
+        }
     }
 
     /// <summary>Reads, computes and writes until one of them ends; then ends the others.</summary>
@@ -116,20 +150,21 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
             Task first = await Task.WhenAny(orders.Ended, reading, writing, beating).ConfigureAwait(false);
             if (first == orders.Ended)
             {
-                string reason = orders.Ended.Exception?.InnerException is { } failure ? $"failed: {failure.Message}" : "done";
-                outbox.Close(reason);
+                Exception? failure = orders.Ended.Exception?.InnerException;
+                outbox.Close(failure is not null ? $"failed: {failure.Message}" : orders.IsStopped ? "it was told to stop" : "done");
                 await writing.ConfigureAwait(false);
-                await orders.Ended.ConfigureAwait(false);
-                return SessionEnd.Drained;
+                // The coordinator ends the call when it has read the goodbye; to cancel it before would take that back.
+                await Task.WhenAny(reading, Task.Delay(GoodbyeTimeout, time, session.Token)).ConfigureAwait(false);
+                return failure is null ? SessionEnd.Drained : throw new RunFailedException($"could not carry out an order: {failure.Message}", failure);
             }
 
             await first.ConfigureAwait(false);
             Log.CoordinatorLost(log, first == beating ? "it fell silent" : "it closed the stream");
             return SessionEnd.Lost;
         }
-        catch (RpcException exception)
+        catch (Exception exception) when (exception is RpcException or IOException or InvalidOperationException)
         {
-            Log.CoordinatorLost(log, exception.Status.Detail);
+            Log.CoordinatorLost(log, exception is RpcException rpc ? rpc.Status.Detail : exception.Message);
             return SessionEnd.Lost;
         }
         finally
@@ -143,7 +178,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     {
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
+            Volatile.Write(ref _lastHeard, time.GetTimestamp());
             CoordinatorMessage message = stream.Current;
             switch (message.ContentCase)
             {
@@ -166,11 +201,19 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     /// <summary>Sends heartbeats; ends when the coordinator has been silent for too long.</summary>
     private async Task BeatAsync(RunContext run, Outbox outbox, CancellationToken cancellation)
     {
-        Volatile.Write(ref _lastHeard, Stopwatch.GetTimestamp());
-        using PeriodicTimer timer = new(run.HeartbeatInterval);
+        FailureDetector coordinator = new(run.HeartbeatInterval, run.HeartbeatTimeout);
+        long lastLook = time.GetTimestamp();
+        Volatile.Write(ref _lastHeard, lastLook);
+        using PeriodicTimer timer = new(run.HeartbeatInterval, time);
+        TimeSpan sinceLook;
         do
+        {
             outbox.SendHeartbeat();
-        while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false)
-            && Stopwatch.GetElapsedTime(Volatile.Read(ref _lastHeard)) < run.HeartbeatTimeout);
+            if (!await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
+                return;
+            sinceLook = time.GetElapsedTime(lastLook);
+            lastLook = time.GetTimestamp();
+        }
+        while (!coordinator.Look(sinceLook, time.GetElapsedTime(Volatile.Read(ref _lastHeard))));
     }
 }

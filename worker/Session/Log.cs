@@ -16,4 +16,7 @@ internal static partial class Log
 
     [LoggerMessage(4, LogLevel.Information, "Let go by the coordinator: the work is done")]
     public static partial void Drained(ILogger logger);
+
+    [LoggerMessage(5, LogLevel.Information, "Told to stop: said goodbye")]
+    public static partial void Stopped(ILogger logger);
 }

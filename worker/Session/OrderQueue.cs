@@ -34,6 +34,9 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     /// <summary>Ends when the coordinator lets the worker go, or <see cref="Dispose"/> was called; fails when an order does.</summary>
     public Task Ended => _ended.Task;
 
+    /// <summary>Whether <see cref="Stop"/> ended it.</summary>
+    public bool IsStopped { get; private set; }
+
     /// <summary>Adds a step, an evaluation or the last order of all, to drain.</summary>
     public void Add(CoordinatorMessage order) => _orders.Add((order, Stopwatch.GetTimestamp()));
 
@@ -41,6 +44,14 @@ internal sealed class OrderQueue : IResultSink, IDisposable
 
     public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions) =>
         _outbox.SendBlock(_step, block, lossSum, correct, predictions);
+
+    /// <summary>Carries out no more orders, but finishes the one at hand. Does not wait.</summary>
+    public void Stop()
+    {
+        IsStopped = true;
+        _isStopping = true;
+        Add(new CoordinatorMessage { Drain = new Drain() });
+    }
 
     /// <summary>Takes no more orders; the one being carried out is finished first.</summary>
     public void Dispose()
@@ -56,7 +67,6 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     {
         try
         {
-            _run.Executor.WarmUp();
             foreach ((CoordinatorMessage order, long arrived) in _orders.GetConsumingEnumerable())
             {
                 _arrived = arrived;

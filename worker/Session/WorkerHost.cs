@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Distributed.Protos;
 using Grpc.Core;
 using Grpc.Net.Client;
@@ -7,55 +6,42 @@ using Microsoft.Extensions.Logging;
 namespace Distributed.Worker.Session;
 
 /// <summary>Finds the coordinator, serves it, and finds it again when it was lost.</summary>
-internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
+internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILoggerFactory logging)
 {
-    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
-    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan TcpTimeout = TimeSpan.FromSeconds(5);
 
     private readonly ILogger _log = logging.CreateLogger("worker");
 
     /// <summary>Returns when the coordinator has let this worker go.</summary>
     /// <exception cref="RunFailedException">There is no coordinator, or it refused this worker.</exception>
-    public async Task RunAsync(CancellationToken cancellation)
+    /// <exception cref="OperationCanceledException">The worker was told to stop; it has finished what it had begun, and said goodbye.</exception>
+    public async Task RunAsync(CancellationToken stop)
     {
-        using SocketsHttpHandler handler = new() { ConnectTimeout = TimeSpan.FromSeconds(5), UseProxy = false };
-        using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
-        {
-            HttpHandler = handler,
-            // Weights may be of any size: the coordinator was chosen by whoever started this worker.
-            MaxReceiveMessageSize = null,
-        });
-        Training.TrainingClient client = new(channel);
-        TimeSpan pause = FirstPause;
-        long lastContact = Stopwatch.GetTimestamp();
+        Backoff backoff = new(Random.Shared);
+        long lastContact = time.GetTimestamp();
         bool isWaiting = false;
         while (true)
         {
-            CoordinatorSession session = new(client, options, _log);
-            string failure;
-            try
+            (SessionEnd? end, bool wasWelcomed, string failure) = await TryServeAsync(stop).ConfigureAwait(false);
+            switch (end)
             {
-                if (await session.RunAsync(cancellation).ConfigureAwait(false) == SessionEnd.Drained)
-                {
+                case SessionEnd.Drained:
                     Log.Drained(_log);
                     return;
-                }
-
-                failure = "the connection was lost";
-            }
-            catch (Exception exception) when (exception is RpcException or OperationCanceledException or IOException && !cancellation.IsCancellationRequested)
-            {
-                failure = exception is RpcException rpc ? rpc.Status.Detail : "no answer";
+                case SessionEnd.Stopped:
+                    Log.Stopped(_log);
+                    throw new OperationCanceledException(stop);
             }
 
-            if (session.WasWelcomed)
+            if (wasWelcomed)
             {
-                pause = FirstPause;
-                lastContact = Stopwatch.GetTimestamp();
+                backoff.Reset();
+                lastContact = time.GetTimestamp();
                 isWaiting = false;
             }
 
-            if (Stopwatch.GetElapsedTime(lastContact) + pause > options.ConnectTimeout)
+            TimeSpan pause = backoff.Next();
+            if (time.GetElapsedTime(lastContact) + pause > options.ConnectTimeout)
             {
                 throw new RunFailedException(
                     $"no coordinator at {options.Coordinator} for {options.ConnectTimeout.TotalSeconds:0} s; the last attempt said: {failure}");
@@ -64,8 +50,33 @@ internal sealed class WorkerHost(WorkerOptions options, ILoggerFactory logging)
             if (!isWaiting)
                 Log.Waiting(_log, options.Coordinator, failure);
             isWaiting = true;
-            await Task.Delay(pause, cancellation).ConfigureAwait(false);
-            pause = pause * 1.5 < LongestPause ? pause * 1.5 : LongestPause;
+            await Task.Delay(pause, time, stop).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>One session, over a connection of its own: the one before may lead to where nobody is any more.</summary>
+    private async Task<(SessionEnd? End, bool WasWelcomed, string Failure)> TryServeAsync(CancellationToken stop)
+    {
+        using SocketsHttpHandler handler = new() { ConnectTimeout = TcpTimeout, UseProxy = false };
+        options.Tls.Apply(handler);
+        using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
+        {
+            HttpHandler = handler,
+            // Weights may be of any size: the coordinator was chosen by whoever started this worker.
+            MaxReceiveMessageSize = null,
+        });
+        CoordinatorSession session = new(new Training.TrainingClient(channel), options, time, _log);
+        try
+        {
+            SessionEnd end = await session.RunAsync(stop).ConfigureAwait(false);
+            return (end == SessionEnd.Lost ? null : end, true, "the connection was lost");
+        }
+        catch (Exception exception) when (exception is RpcException or OperationCanceledException or IOException or InvalidOperationException)
+        {
+            stop.ThrowIfCancellationRequested();
+            if (ClientTls.FindDistrust(exception) is { } distrust)
+                throw new RunFailedException($"no safe connection to the coordinator at {options.Coordinator}: {distrust}", exception);
+            return (null, session.WasWelcomed, exception is RpcException rpc ? rpc.Status.Detail : "no answer");
         }
     }
 }

@@ -1,3 +1,5 @@
+using Distributed.CommandLine;
+
 namespace Distributed.Worker.Session;
 
 /// <summary>What a worker is told on its command line.</summary>
@@ -17,6 +19,12 @@ internal sealed record WorkerOptions
     /// </summary>
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>What lets this worker in; null: nothing.</summary>
+    public JoinToken? Token { get; init; }
+
+    /// <summary>How to tell the coordinator from an impostor, and what to show it.</summary>
+    public ClientTls Tls { get; init; } = ClientTls.Default;
+
     /// <summary>The process belongs to whoever holds the other end of its standard input, and ends when that end closes.</summary>
     public bool IsOwned { get; init; }
 
@@ -25,6 +33,8 @@ internal sealed record WorkerOptions
     {
         if (!Coordinator.IsAbsoluteUri || (Coordinator.Scheme != Uri.UriSchemeHttp && Coordinator.Scheme != Uri.UriSchemeHttps))
             throw new ConfigurationException($"--coordinator must be a URL such as http://127.0.0.1:5000, not '{Coordinator}'");
+        if (Coordinator.Scheme == Uri.UriSchemeHttp && Tls != ClientTls.Default)
+            throw new ConfigurationException($"--tls-ca, --tls-cert and --tls-key need an https:// URL, not --coordinator {Coordinator}");
         if (Threads is < 1 or > 1024)
             throw new ConfigurationException($"--threads must be from 1 to 1024, not {Threads}");
         if (string.IsNullOrWhiteSpace(Name) || Name.Length > 100 || Name.Any(char.IsControl))

@@ -29,8 +29,8 @@ internal sealed class DatasetCache(string root, CatalogEntry entry)
         return Path.Combine(caches, "distributed-training", "datasets");
     }
 
-    /// <summary>Whether there is a file under each name, good or not.</summary>
-    public bool HasAllNames => entry.Files.All(file => File.Exists(Path.Combine(Directory, file.Name)));
+    /// <summary>Whether there is a file under each name, good or not; gzipped ones are the user's own doing.</summary>
+    public bool HasAllNames => entry.Files.All(file => Path.Combine(Directory, file.Name) is { } path && (File.Exists(path) || File.Exists(path + ".gz")));
 
     /// <summary>The files that are not there, or not as published; the latter are told to <paramref name="report"/>.</summary>
     public List<CatalogFile> FindMissing(Action<string> report)

@@ -1,0 +1,87 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using Distributed.Models;
+using Distributed.Protos;
+using Partial = Distributed.Reduction.Partial;
+
+namespace Distributed.Coordinator.Training;
+
+/// <summary>What is wrong with a partial.</summary>
+/// <param name="IsNonFinite">It is as it should be but for a value that is infinite or not a number.</param>
+internal sealed record PartialFault(string Text, bool IsNonFinite);
+
+/// <summary>Looks at partials before they are added, and says what is wrong with them.</summary>
+internal sealed class PartialReview(RunDefinition run)
+{
+    private const uint ExponentBits = 0x7F80_0000;
+
+    private readonly HashSet<int> _strayed = [];
+
+    /// <summary>What is wrong with a partial that was asked for; null: nothing that can be seen.</summary>
+    public PartialFault? FindFault(PartialArrived partial, int epoch, int step)
+    {
+        int expected = 0;
+        (int first, int end) = run.Tree.Range(partial.Node);
+        for (int shard = first; shard < end; shard++)
+            expected += run.Plan.MicrobatchSamples(shard, step);
+        int bytes = run.Model.ParameterCount * sizeof(float);
+        string? fault = partial.Gradient.Length != bytes ? $"its gradient has {partial.Gradient.Length} bytes, not {bytes}"
+            : partial.Samples != expected ? $"it is over {partial.Samples} samples, not {expected}"
+            : partial.Correct < 0 || partial.Correct > expected ? $"it counts {partial.Correct} right answers of {expected}"
+            : null;
+        if (fault is not null)
+            return new PartialFault(fault, IsNonFinite: false);
+        return FindNonFinite(run.Model, TrainingWire.ReadVector(partial.Gradient.Span), partial.LossSum) is { } where
+            ? new PartialFault($"{where} is not finite (epoch {epoch + 1}, step {step + 1})", IsNonFinite: true)
+            : null;
+    }
+
+    /// <summary>The same shard's partial was refused twice: one line that says whose, why, and over which samples.</summary>
+    public string DescribeRepeated(PartialArrived partial, PartialFault fault, string firstWorker, string secondWorker)
+    {
+        (int first, int end) = run.Tree.Range(partial.Node);
+        string samples = string.Join(", ", Enumerable.Range(first, end - first)
+            .SelectMany(shard => run.Plan.SampleNumbers(partial.Order.Epoch, shard, partial.Order.Step)));
+        string workers = firstWorker == secondWorker ? $"{firstWorker}, twice" : $"{firstWorker} and {secondWorker}";
+        return fault.IsNonFinite
+            ? $"training has diverged: {fault.Text} in {partial.Node}, samples {samples} of the training set, computed by {workers}; try a smaller --learning-rate"
+            : $"the partials of {partial.Node} were refused of {workers}: {fault.Text}";
+    }
+
+    /// <summary>Whether this is the first time that a member sends what nobody waits for.</summary>
+    public bool IsFirstStray(int worker) => _strayed.Add(worker);
+
+    public void Forget(int worker) => _strayed.Remove(worker);
+
+    /// <summary>Names what is infinite or not a number in a sum; null: nothing is.</summary>
+    public static string? FindNonFinite(ResolvedModel model, Partial sum) => FindNonFinite(model, sum.Gradient.Values, sum.LossSum);
+
+    /// <summary>Index of the first value that is infinite or not a number; -1 when all are finite.</summary>
+    public static int FindNonFinite(ReadOnlySpan<float> values)
+    {
+        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(values);
+        Vector<uint> exponent = new(ExponentBits);
+        int i = 0;
+        for (; i <= bits.Length - Vector<uint>.Count; i += Vector<uint>.Count)
+        {
+            if (Vector.EqualsAny(new Vector<uint>(bits[i..]) & exponent, exponent))
+                break;
+        }
+
+        for (; i < values.Length; i++)
+        {
+            if (!float.IsFinite(values[i]))
+                return i;
+        }
+
+        return -1;
+    }
+
+    private static string? FindNonFinite(ResolvedModel model, ReadOnlySpan<float> gradient, double lossSum)
+    {
+        int position = FindNonFinite(gradient);
+        return position >= 0 ? $"the gradient of {model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name}"
+            : double.IsFinite(lossSum) ? null
+            : "the loss";
+    }
+}

@@ -1,0 +1,65 @@
+using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Training;
+using Distributed.Protos;
+using Grpc.Core;
+using Grpc.Net.Client;
+
+namespace Distributed.Tests;
+
+/// <summary>The coordinator's end of the wire, called by a client that says what the test wants.</summary>
+public sealed class HandshakeTests
+{
+    private static readonly RunOptions s_options = new() { Listen = "127.0.0.1:0" };
+
+    private readonly RunInbox _inbox = new();
+    private readonly RunJournal _journal = new(TimeProvider.System);
+
+    [Fact]
+    public async Task Hello_OfAnotherProtocolVersion_IsRefusedWithTheReason()
+    {
+        string reason = await RefuseAsync(new Hello { ProtocolVersion = TrainingWire.ProtocolVersion + 1, Name = "old", Threads = 1, InstructionSet = "none" });
+        Assert.Contains($"version {TrainingWire.ProtocolVersion + 1}", reason, StringComparison.Ordinal);
+        JournalEntry refused = Assert.Single(_journal.Latest());
+        Assert.Equal((JournalKind.RefusedWorker, "old", reason), (refused.Kind, refused.Worker, refused.Text));
+        Assert.False(_inbox.TryTake(out _));
+    }
+
+    [Fact]
+    public async Task Hello_ThatIsNotInOrder_IsRefused() =>
+        Assert.NotEmpty(await RefuseAsync(new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = "a", Threads = 0, InstructionSet = "none" }));
+
+    [Fact]
+    public async Task Candidate_ThatSaysGoodbye_LeavesWithItsReason()
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
+            new Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
+        await call.RequestStream.WriteAsync(
+            new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = "new", Threads = 1, InstructionSet = "none" } },
+            TestContext.Current.CancellationToken);
+        WorkerCalled called = Assert.IsType<WorkerCalled>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        Assert.Equal("new", called.Link.Member.Name);
+        await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, TestContext.Current.CancellationToken);
+        Assert.Equal(called.Link.Member.Id, Assert.IsType<WorkerReady>(await _inbox.TakeAsync(TestContext.Current.CancellationToken)).Worker);
+        await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = "tired" } }, TestContext.Current.CancellationToken);
+        WorkerLeft left = Assert.IsType<WorkerLeft>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(called.Link.Member.Id, left.Worker);
+        Assert.Contains("tired", left.Reason, StringComparison.Ordinal);
+    }
+
+    private async Task<string> RefuseAsync(Hello hello)
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
+            new Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
+        await call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }, TestContext.Current.CancellationToken);
+        Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        return call.ResponseStream.Current.Refusal.Reason;
+    }
+
+    private Task<CoordinatorServer> StartAsync() =>
+        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
+}

@@ -1,0 +1,197 @@
+using System.Collections.Immutable;
+using CsCheck;
+using Distributed.Coordinator.Members;
+
+namespace Distributed.Tests;
+
+/// <summary>Whole clusters without a clock: workers take what they take, and the balancer sees it as the coordinator does.</summary>
+public sealed class LeaseBalancerTests
+{
+    private const int Steps = 100;
+
+    /// <summary>Shards; each worker's threads; seconds a microbatch; the worker slowed to a third.</summary>
+    public static TheoryData<int, int[], double, int> Clusters { get; } = new()
+    {
+        { 8, [1, 1], 2e-3, 0 },
+        { 8, [1, 1], 2e-3, 1 },
+        { 8, [1, 1, 1], 2e-3, 1 },
+        { 8, [2, 2], 0.5e-3, 0 },
+        { 16, [1, 1, 1, 1], 2e-3, 3 },
+        { 64, [1, 1, 1, 1, 1, 1, 1, 1], 1e-3, 2 },
+        { 64, [4, 4, 4], 20e-3, 0 },
+        { 12, [1, 2, 4], 5e-3, 2 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Clusters))]
+    public void Cluster_WithAWorkerSlowedToAThird_ComesNearTheIdealSplitWithinAHundredSteps(int shards, int[] threads, double seconds, int slow)
+    {
+        Cluster cluster = new(shards, [.. threads.Select(count => new WorkerSpeed(count, seconds, 0.3e-3))], noise: 0.1);
+        cluster.Run(Math.Max(300, (int)(2 / cluster.StepSeconds())));
+        ImmutableArray<int> before = cluster.Shares;
+        cluster.Speeds[slow] = cluster.Speeds[slow] with { Round = seconds * 3 };
+        double unbalanced = cluster.StepSeconds();
+        cluster.Run(Steps);
+        double ideal = cluster.IdealSeconds();
+        Assert.True(cluster.StepSeconds() <= ideal * 1.25, $"{cluster.StepSeconds()} s, ideally {ideal} s: {string.Join(',', cluster.Shares)}");
+        Assert.True(cluster.StepSeconds() < unbalanced);
+
+        // And back, once it is as fast as the others again.
+        cluster.Speeds[slow] = cluster.Speeds[slow] with { Round = seconds };
+        cluster.Run(Steps);
+        Assert.True(cluster.StepSeconds() <= cluster.IdealSeconds() * 1.25, $"after recovery: {string.Join(',', cluster.Shares)}, before {string.Join(',', before)}");
+    }
+
+    [Fact]
+    public void Cluster_OfEqualWorkers_KeepsItsLeasesWhateverTheNoise() =>
+        Gen.Select(Gen.Int[2, 6], Gen.Int[0, 10_000]).Sample((workers, seed) =>
+        {
+            Cluster cluster = new(8, [.. Enumerable.Repeat(new WorkerSpeed(1, 1e-3, 0.2e-3), workers)], noise: 0.1, seed);
+            cluster.Run(2000);
+            return cluster.Changes == 0;
+        }, iter: 20);
+
+    [Fact]
+    public void Cluster_WithOneHiccupNowAndThen_KeepsItsLeases()
+    {
+        Cluster cluster = new(8, [.. Enumerable.Repeat(new WorkerSpeed(1, 2e-3, 0.2e-3), 3)], noise: 0.05);
+        cluster.Disturb = (step, _, seconds) => step % 6 == 0 ? seconds * 20 : seconds;
+        cluster.Run(2000);
+        Assert.Equal(0, cluster.Changes);
+    }
+
+    [Fact]
+    public void Cluster_WhoseWorkersTakeTimeFromEachOther_GoesBackAndDoesNotTryAgainSoon()
+    {
+        // What one worker is relieved of the other pays double: the measured speeds promise a gain that never comes.
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 1.6e-3, 0)], noise: 0.02);
+        cluster.Disturb = (_, worker, seconds) => worker == 0 && cluster.Shares[0] > 4 ? seconds * 2 : seconds;
+        cluster.Run(3000);
+        Assert.Equal([4, 4], cluster.Shares);
+        Assert.InRange(cluster.Changes, 2, 8);
+    }
+
+    [Fact]
+    public void Cluster_WhoseSituationChangesAfterAFailedMove_TriesAtOnce()
+    {
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 1.6e-3, 0)], noise: 0.02);
+        cluster.Disturb = (_, worker, seconds) => worker == 0 && cluster.Shares[0] > 4 ? seconds * 2 : seconds;
+        cluster.Run(1000);
+        cluster.Disturb = static (_, _, seconds) => seconds;
+        cluster.Speeds[1] = cluster.Speeds[1] with { Round = 4e-3 };
+        cluster.Run(Steps);
+        Assert.True(cluster.StepSeconds() <= cluster.IdealSeconds() * 1.25, string.Join(',', cluster.Shares));
+    }
+
+    [Fact]
+    public void Worker_SoSlowThatItOnlyHinders_GetsNothingAndIsTriedAgainRarely()
+    {
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 50e-3, 0)], noise: 0.05);
+        cluster.Run(500);
+        Assert.Equal([8, 0], cluster.Shares);
+        int changes = cluster.Changes;
+        cluster.Run(10_000);
+        Assert.InRange(cluster.Changes - changes, 1, 20);
+        cluster.Speeds[1] = new WorkerSpeed(1, 1e-3, 0);
+        cluster.Run(20_000);
+        Assert.Equal([4, 4], cluster.Shares);
+    }
+
+    [Fact]
+    public void Cluster_InItsFirstSecond_ChangesNothing()
+    {
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 5e-3, 0)], noise: 0);
+        cluster.Run((int)(0.9 / cluster.StepSeconds()));
+        Assert.Equal(0, cluster.Changes);
+    }
+
+    [Theory]
+    [InlineData(8, new[] { 1.0, 1.0 }, new[] { 4, 4 })]
+    [InlineData(8, new[] { 1.0, 3.0 }, new[] { 6, 2 })]
+    [InlineData(8, new[] { 3.0, 1.0 }, new[] { 2, 6 })]
+    [InlineData(8, new[] { 1.0, 1.0, 1.0 }, new[] { 3, 3, 2 })]
+    [InlineData(8, new[] { 1.0, 1.0, 1.0, 100.0 }, new[] { 3, 3, 2, 0 })]
+    [InlineData(2, new[] { 2.0, 1.0, 1.0 }, new[] { 0, 1, 1 })]
+    [InlineData(1, new[] { 5.0 }, new[] { 1 })]
+    public void Shares_BySpeed_AreProportional(int shards, double[] rounds, int[] expected) =>
+        Assert.Equal(expected, LeasePlanner.ShareBySpeed(shards, [.. rounds.Select(static round => new WorkerSpeed(1, round, 0))]));
+
+    /// <summary>No other shares have the last answer back earlier.</summary>
+    [Fact]
+    public void Shares_BySpeed_AreOptimal() =>
+        Gen.Select(Gen.Int[1, 8], Gen.Select(Gen.Int[1, 3], Gen.Double[0.1, 5], Gen.Double[0, 3]).Array[1, 3]).Sample((shards, workers) =>
+        {
+            WorkerSpeed[] speeds = [.. workers.Select(static worker => new WorkerSpeed(worker.Item1, worker.Item2, worker.Item3))];
+            ImmutableArray<int> shares = LeasePlanner.ShareBySpeed(shards, speeds);
+            return shares.Sum() == shards && Math.Abs(speeds.Zip(shares).Max(static pair => pair.First.Predict(pair.Second)) - Cluster.Best(speeds, shards)) < 1e-9;
+        });
+
+    /// <param name="noise">Each worker's time varies by this part of it.</param>
+    private sealed class Cluster
+    {
+        private readonly LeaseBalancer _balancer;
+        private readonly ImmutableArray<Member> _members;
+        private readonly Random _random;
+        private readonly double _noise;
+        private readonly int _shards;
+
+        public Cluster(int shards, WorkerSpeed[] speeds, double noise, int seed = 1)
+        {
+            (_shards, Speeds, _noise, _random) = (shards, speeds, noise, new Random(seed));
+            _members = [.. speeds.Select(static (speed, rank) => new Member(rank + 1, $"w{rank + 1}", speed.Threads, "", ""))];
+            _balancer = new LeaseBalancer(shards);
+            Shares = _balancer.Deal(_members);
+        }
+
+        public WorkerSpeed[] Speeds { get; }
+
+        /// <summary>Changes a worker's time in a step: step, worker's rank, seconds.</summary>
+        public Func<int, int, double, double> Disturb { get; set; } = static (_, _, seconds) => seconds;
+
+        public ImmutableArray<int> Shares { get; private set; }
+
+        public int Changes { get; private set; }
+
+        public void Run(int steps)
+        {
+            for (int step = 0; step < steps; step++)
+            {
+                if (_balancer.Improve(_members, Shares) is { } better)
+                {
+                    Shares = better;
+                    Changes++;
+                }
+
+                List<WorkerTiming> timings = [];
+                for (int rank = 0; rank < Speeds.Length; rank++)
+                {
+                    if (Shares[rank] == 0)
+                        continue;
+                    double compute = WorkerSpeed.Rounds(Shares[rank], Speeds[rank].Threads) * Speeds[rank].Round;
+                    compute = Disturb(step, rank, compute) * (1 + (_noise * ((2 * _random.NextDouble()) - 1)));
+                    timings.Add(new WorkerTiming(
+                        rank + 1, Speeds[rank].Threads, Shares[rank], TimeSpan.FromSeconds(compute), TimeSpan.FromSeconds(compute + Speeds[rank].Latency)));
+                }
+
+                _balancer.Note(timings, timings.Max(static timing => timing.Answered));
+            }
+        }
+
+        /// <summary>A step's, without noise.</summary>
+        public double StepSeconds() => Speeds.Zip(Shares).Max(static pair => pair.First.Predict(pair.Second));
+
+        public double IdealSeconds() => Speeds.Length <= 4 ? Best(Speeds, _shards)
+            : Speeds.Zip(LeasePlanner.ShareBySpeed(_shards, Speeds)).Max(static pair => pair.First.Predict(pair.Second));
+
+        /// <summary>By trying every split.</summary>
+        public static double Best(ReadOnlySpan<WorkerSpeed> speeds, int shards)
+        {
+            if (speeds.Length == 1)
+                return speeds[0].Predict(shards);
+            double best = double.MaxValue;
+            for (int share = 0; share <= shards; share++)
+                best = Math.Min(best, Math.Max(speeds[0].Predict(share), Best(speeds[1..], shards - share)));
+            return best;
+        }
+    }
+}

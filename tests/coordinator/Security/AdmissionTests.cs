@@ -1,0 +1,162 @@
+using Distributed.CommandLine;
+using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Training;
+using Distributed.Protos;
+using Google.Protobuf;
+using Grpc.Core;
+using Grpc.Net.Client;
+
+namespace Distributed.Tests.Security;
+
+/// <summary>Who gets in, and how much a caller may send before and after.</summary>
+public sealed class AdmissionTests : IDisposable
+{
+    private const string Secret = "correct horse battery staple";
+    private const int MaxMessage = 1 << 20;
+
+    private readonly RunInbox _inbox = new();
+    private readonly RunJournal _journal = new(TimeProvider.System);
+    private readonly string _tokenFile = Path.GetTempFileName();
+
+    public AdmissionTests() => File.WriteAllText(_tokenFile, $"  {Secret}\n");
+
+    private RunOptions Guarded => new() { Listen = "127.0.0.1:0", TokenFile = _tokenFile };
+
+    [Theory]
+    [InlineData(Secret, null)]
+    [InlineData("", "it has no join token; give it --token-file or DISTRIBUTED_TOKEN")]
+    [InlineData("correct horse battery stapl", "its join token is wrong")]
+    [InlineData("correct horse battery staples", "its join token is wrong")]
+    [InlineData("\u0000", "its join token is wrong")]
+    public void Token_Shown_IsJudged(string shown, string? expected) => Assert.Equal(expected, Admission.Open(Guarded).Refuse(shown, isEncrypted: false, null));
+
+    [Fact]
+    public void Token_OfLocalWorkers_IsNewEachTimeAndLetsThemIn()
+    {
+        Admission first = Admission.Open(Guarded), second = Admission.Open(Guarded);
+        Assert.Null(first.Refuse(first.LocalToken.Reveal(), isEncrypted: false, null));
+        Assert.NotNull(second.Refuse(first.LocalToken.Reveal(), isEncrypted: false, null));
+    }
+
+    [Fact]
+    public void Port_ThatNobodyAskedFor_IsForLocalWorkersAlone()
+    {
+        Admission admission = Admission.Open(new RunOptions());
+        Assert.NotNull(admission.Refuse("", isEncrypted: false, null));
+        Assert.Null(admission.Refuse(admission.LocalToken.Reveal(), isEncrypted: false, null));
+        Assert.Null(Admission.Open(new RunOptions { Listen = "127.0.0.1:0" }).Refuse("", isEncrypted: false, null));
+    }
+
+    [Theory]
+    [InlineData("0.0.0.0:5000")]
+    [InlineData("*:5000")]
+    [InlineData("[::]:0")]
+    public void Port_BeyondLoopbackWithoutToken_IsRefusedUnlessInsecure(string listen)
+    {
+        RunOptions open = new() { Workers = 0, Listen = listen };
+        Assert.Contains("--insecure", Assert.Throws<ConfigurationException>(() => Admission.Open(open)).Message, StringComparison.Ordinal);
+        _ = Admission.Open(open with { Insecure = true });
+        _ = Admission.Open(open with { TokenFile = _tokenFile });
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("two\nlines")]
+    public void TokenFile_WithoutAToken_IsRefusedWithoutShowingIt(string content)
+    {
+        File.WriteAllText(_tokenFile, content);
+        string message = Assert.Throws<ConfigurationException>(() => Admission.Open(Guarded)).Message;
+        Assert.StartsWith($"{JoinToken.Option} {_tokenFile}", message, StringComparison.Ordinal);
+        Assert.DoesNotContain("two", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Worker_WithAWrongToken_HearsWhyAndLeavesATrace()
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, "wrong");
+        Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.Equal("its join token is wrong", call.ResponseStream.Current.Refusal.Reason);
+        Assert.False(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        JournalEntry entry = Assert.Single(_journal.Latest());
+        Assert.Equal((JournalKind.RefusedWorker, "caller"), (entry.Kind, entry.Worker));
+        Assert.Equal(0, _inbox.Count);
+    }
+
+    [Fact]
+    public async Task Name_WithControlCharacters_DoesNotReachTheJournal()
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, "wrong", "a\nforged line");
+        Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.DoesNotContain("forged", Assert.Single(_journal.Latest()).Worker, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Hello_OfManyBytes_EndsTheCall()
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret, new string('x', 100_000));
+        Assert.False(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.Equal(0, _inbox.Count);
+    }
+
+    [Fact]
+    public async Task Message_BeforeTheWelcome_IsHeldToTheSameLimit()
+    {
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
+        Assert.IsType<WorkerCalled>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken);
+        WorkerLeft left = Assert.IsType<WorkerLeft>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        Assert.Contains("bytes", left.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Worker_ThatFloods_IsHeldBackByWhatIsNotHandled()
+    {
+        const int Most = 8, Flood = 500;
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
+        WorkerCalled called = Assert.IsType<WorkerCalled>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        using TinyRun tiny = new(train: 16, test: 8);
+        called.Link.Welcome(new RunDefinition(Guarded, tiny.Dataset, tiny.Model), 1);
+        Task flooding = Task.Run(async () =>
+        {
+            for (int i = 0; i < Flood; i++)
+                await call.RequestStream.WriteAsync(Partial(50_000), TestContext.Current.CancellationToken);
+        }, TestContext.Current.CancellationToken);
+        for (int i = 0; i < Flood; i++)
+        {
+            Assert.IsType<PartialArrived>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+            Assert.InRange(_inbox.Count, 0, Most - 1);
+        }
+
+        await flooding;
+    }
+
+    public void Dispose() => File.Delete(_tokenFile);
+
+    private static WorkerMessage Partial(int bytes) => new()
+    {
+        Partial = new Protos.Partial { Id = new StepId { RunId = "r" }, Node = new Node(), Gradient = ByteString.CopyFrom(new byte[bytes]) },
+    };
+
+    private static async Task<AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage>> CallAsync(GrpcChannel channel, string token, string name = "caller")
+    {
+        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
+            new Protos.Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
+        Hello hello = new() { ProtocolVersion = TrainingWire.ProtocolVersion, Name = name, Threads = 1, InstructionSet = "none", JoinToken = token };
+        await call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }, TestContext.Current.CancellationToken);
+        return call;
+    }
+
+    private Task<CoordinatorServer> StartAsync() =>
+        CoordinatorServer.StartAsync(Guarded, Admission.Open(Guarded), _inbox, _journal, MaxMessage, TestContext.Current.CancellationToken);
+}

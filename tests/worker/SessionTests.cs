@@ -1,0 +1,177 @@
+using System.Threading.Channels;
+using Distributed.Protos;
+using Distributed.Worker.Session;
+using Grpc.Core;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Distributed.Tests;
+
+/// <summary>The worker's end of the wire, with a coordinator that says what the test wants.</summary>
+public sealed class SessionTests
+{
+    private readonly FakeCoordinator _coordinator = new();
+
+    [Fact]
+    public async Task Worker_ThatIsRefused_FailsWithTheReason()
+    {
+        _coordinator.Say(new CoordinatorMessage { Refusal = new Refusal { Reason = "it speaks version 1 of the protocol" } });
+        RunFailedException failure = await Assert.ThrowsAsync<RunFailedException>(() => RunAsync(TestContext.Current.CancellationToken));
+        Assert.Contains("it speaks version 1 of the protocol", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Worker_ThatCannotRunTheModel_SaysWhyOnBothSides()
+    {
+        Welcome welcome = Welcome();
+        welcome.ModelJson = """{"layers": [{"layer": "Flatten"}, {"layer": "Dense", "units": 7, "activation": "softmax"}]}""";
+        _coordinator.Say(new CoordinatorMessage { Welcome = welcome });
+        RunFailedException failure = await Assert.ThrowsAsync<RunFailedException>(() => RunAsync(TestContext.Current.CancellationToken));
+        Assert.Contains("units", failure.Message, StringComparison.Ordinal);
+        Assert.Contains("units", (await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Goodbye)).Goodbye.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Worker_WelcomedAndReady_ServesUntilItIsLetGo()
+    {
+        _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+        Task<SessionEnd> running = RunAsync(TestContext.Current.CancellationToken);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Heartbeat);
+        _coordinator.Say(new CoordinatorMessage { Drain = new Drain { Reason = "the run has ended" } });
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Goodbye);
+        _coordinator.HangUp();
+        Assert.Equal(SessionEnd.Drained, await running);
+    }
+
+    [Fact]
+    public async Task Worker_ToldToStop_FinishesItsOrderAndSaysGoodbye()
+    {
+        using CancellationTokenSource stop = new();
+        _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+        Task<SessionEnd> running = RunAsync(stop.Token);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+        await stop.CancelAsync();
+        Assert.Contains("told to stop", (await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Goodbye)).Goodbye.Reason, StringComparison.Ordinal);
+        _coordinator.HangUp();
+        Assert.Equal(SessionEnd.Stopped, await running);
+    }
+
+    [Fact]
+    public async Task Coordinator_ThatHangsUp_IsLost()
+    {
+        _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+        Task<SessionEnd> running = RunAsync(TestContext.Current.CancellationToken);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+        _coordinator.HangUp();
+        Assert.Equal(SessionEnd.Lost, await running);
+    }
+
+    [Fact]
+    public async Task Coordinator_ThatFallsSilent_IsLost()
+    {
+        Welcome welcome = Welcome();
+        (welcome.HeartbeatIntervalMs, welcome.HeartbeatTimeoutMs) = (10, 50);
+        _coordinator.Say(new CoordinatorMessage { Welcome = welcome });
+        Assert.Equal(SessionEnd.Lost, await RunAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public void Backoff_WaitsLongerEachTimeButNeverTooLong()
+    {
+        Backoff backoff = new(new Random(1));
+        TimeSpan[] waits = [.. Enumerable.Range(0, 50).Select(_ => backoff.Next())];
+        Assert.InRange(waits[0], Backoff.First * 0.75, Backoff.First * 1.25);
+        Assert.All(waits, static wait => Assert.InRange(wait, Backoff.First * 0.75, Backoff.Longest * 1.25));
+        Assert.All(waits[20..], static wait => Assert.True(wait >= Backoff.Longest * 0.75));
+        Assert.True(waits[20..].Distinct().Count() > 10);
+        backoff.Reset();
+        Assert.InRange(backoff.Next(), Backoff.First * 0.75, Backoff.First * 1.25);
+    }
+
+    private Task<SessionEnd> RunAsync(CancellationToken stop)
+    {
+        WorkerOptions options = new() { Coordinator = new Uri("http://127.0.0.1:1"), Threads = 1, Name = "tested" };
+        return new CoordinatorSession(_coordinator, options, TimeProvider.System, NullLogger.Instance).RunAsync(stop)
+            .WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+    }
+
+    private static Welcome Welcome() => new()
+    {
+        WorkerId = 1,
+        RunId = "run",
+        MembershipVersion = 1,
+        ModelJson = """{"layers": [{"layer": "Flatten"}, {"layer": "Dense", "units": 4, "activation": "softmax"}]}""",
+        ImageHeight = 6,
+        ImageWidth = 6,
+        ImageChannels = 1,
+        Classes = 4,
+        TrainingSamples = 64,
+        BatchSize = 8,
+        Shards = 2,
+        Seed = 1,
+        TestSamples = 10,
+        TestBlockSamples = 5,
+        HeartbeatIntervalMs = 20,
+        HeartbeatTimeoutMs = 60_000,
+    };
+
+    private sealed class FakeCoordinator : Training.TrainingClient
+    {
+        private readonly Channel<CoordinatorMessage> _said = Channel.CreateUnbounded<CoordinatorMessage>();
+        private readonly Channel<WorkerMessage> _heard = Channel.CreateUnbounded<WorkerMessage>();
+
+        public void Say(CoordinatorMessage message) => _said.Writer.TryWrite(message);
+
+        public void HangUp() => _said.Writer.TryComplete();
+
+        /// <summary>The next message of a kind; others are passed over.</summary>
+        public async Task<WorkerMessage> HearAsync(WorkerMessage.ContentOneofCase kind)
+        {
+            using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+            deadline.CancelAfter(TimeSpan.FromMinutes(1));
+            while (true)
+            {
+                WorkerMessage message = await _heard.Reader.ReadAsync(deadline.Token);
+                if (message.ContentCase == kind)
+                    return message;
+            }
+        }
+
+        public override AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> Join(
+            Metadata? headers = null, DateTime? deadline = null, CancellationToken cancellationToken = default) => new(
+            new Requests(_heard.Writer),
+            new Responses(_said.Reader),
+            Task.FromResult(new Metadata()),
+            static () => Status.DefaultSuccess,
+            static () => [],
+            static () => { });
+    }
+
+    private sealed class Requests(ChannelWriter<WorkerMessage> messages) : IClientStreamWriter<WorkerMessage>
+    {
+        public WriteOptions? WriteOptions { get; set; }
+
+        public Task WriteAsync(WorkerMessage message)
+        {
+            messages.TryWrite(message);
+            return Task.CompletedTask;
+        }
+
+        public Task WriteAsync(WorkerMessage message, CancellationToken cancellationToken) => WriteAsync(message);
+
+        public Task CompleteAsync() => Task.CompletedTask;
+    }
+
+    private sealed class Responses(ChannelReader<CoordinatorMessage> messages) : IAsyncStreamReader<CoordinatorMessage>
+    {
+        public CoordinatorMessage Current { get; private set; } = new();
+
+        public async Task<bool> MoveNext(CancellationToken cancellationToken)
+        {
+            if (!await messages.WaitToReadAsync(cancellationToken))
+                return false;
+            Current = await messages.ReadAsync(cancellationToken);
+            return true;
+        }
+    }
+}
