@@ -105,7 +105,9 @@ internal sealed class NetworkCompiler<TLanes>
         if (Math.Min(parameters.Channels, parameters.Filters) < FewestChannels || input.Value.ChannelStride % ArenaPlan.Alignment != 0)
             return false;
         int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
-        int bySquaresOf3 = WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
+        int bySquaresOf3 = mayDecideTies
+            ? WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output)
+            : WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
         if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
             return false;
         Operation operation = bySquaresOf3 >= bySquaresOf2
