@@ -16,6 +16,18 @@ internal sealed record ListenAddress(string Option, string Text, IPEndPoint EndP
         return new ListenAddress(option, text, new IPEndPoint(Resolve(option, text[..colon]), port));
     }
 
+    /// <summary>The host as it was given.</summary>
+    public string Host => Text[..Text.LastIndexOf(':')];
+
+    /// <summary>Where programs on this machine call.</summary>
+    /// <param name="port">The port that was opened.</param>
+    public Uri ToLocalUri(int port)
+    {
+        IPAddress host = EndPoint.Address;
+        host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
+        return new UriBuilder(Uri.UriSchemeHttp, host.ToString(), port).Uri;
+    }
+
     private static IPAddress Resolve(string option, string host)
     {
         if (host is "*" or "+")

@@ -87,7 +87,7 @@ internal sealed class TrainingService(
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            link.Hear();
+            link.Hear(stream.Current.CalculateSize());
             // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
             if (stream.Current.Heartbeat is null)
                 await credits.WaitAsync(cancellation).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Checkpoints;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Distributed.Optimizers;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -52,7 +53,7 @@ internal sealed class CheckpointedRun : IDisposable
         foreach (FakeWorker worker in workers)
             inbox.Post(new WorkerCalled(worker));
         CheckpointWriter? writer = folder is null ? null : new CheckpointWriter(store ?? folder, run, start, Journal, NullLogger.Instance);
-        StepLoop loop = new(run, inbox, new SilentObserver(), Journal, NullLogger.Instance, TimeProvider.System, null, null, writer, start);
+        StepLoop loop = new(run, inbox, new SilentObserver(), new RunMonitor(run.Options, Journal), NullLogger.Instance, TimeProvider.System, null, null, writer, start);
         try
         {
             return await loop.RunAsync(stop.Token);
