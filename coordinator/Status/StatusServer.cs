@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -16,6 +17,11 @@ internal sealed class StatusServer : IAsyncDisposable
     private static readonly TimeSpan LastWordsTime = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
+
+    private static readonly TimeSpan IdleTimeout = TimeSpan.FromSeconds(30);
+
+    // Each page that is open holds one.
+    private const int MostConnections = 256;
 
     private readonly WebApplication _app;
     private readonly EventStream _events;
@@ -32,19 +38,21 @@ internal sealed class StatusServer : IAsyncDisposable
     public Uri Address { get; }
 
     /// <summary>Opens the port; one that nobody asked for gives way to a free one.</summary>
+    /// <param name="tls">Null: it is not encrypted.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<StatusServer> StartAsync(StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
+    public static async Task<StatusServer> StartAsync(
+        StatusOptions options, ServerTls? tls, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         ListenAddress listen = options.Listen();
         try
         {
-            return await StartAtAsync(listen, options, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
+            return await StartAtAsync(listen, options, tls, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is IOException or SocketException)
         {
             if (options.Address is not null)
                 throw new ConfigurationException($"{listen.Option} {listen.Text}: {CoordinatorServer.DescribeBindFailure(exception)}", exception);
-            return await StartAtAsync(listen with { EndPoint = new IPEndPoint(listen.EndPoint.Address, 0) }, options, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
+            return await StartAtAsync(listen with { EndPoint = new IPEndPoint(listen.EndPoint.Address, 0) }, options, tls, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -65,11 +73,11 @@ internal sealed class StatusServer : IAsyncDisposable
     }
 
     private static async Task<StatusServer> StartAtAsync(
-        ListenAddress listen, StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
+        ListenAddress listen, StatusOptions options, ServerTls? tls, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         Serialized serialized = new(composer);
         EventStream events = new(serialized.Latest, () => LastWords(monitor, composer), SlowReader);
-        WebApplication app = Build(listen);
+        WebApplication app = Build(listen, tls);
         app.Use(new RequestGuard([.. options.Hosts, listen.Host]).InvokeAsync);
         app.UseExceptionHandler();
         app.UseStatusCodePages();
@@ -89,7 +97,7 @@ internal sealed class StatusServer : IAsyncDisposable
         }
 
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        return new StatusServer(app, events, listen.ToLocalUri(new Uri(address).Port));
+        return new StatusServer(app, events, listen.ToLocalUri(new Uri(address).Port, tls is not null));
     }
 
     /// <summary>What a page would still have to fetch after the last event, when there is nobody to answer any more.</summary>
@@ -100,14 +108,21 @@ internal sealed class StatusServer : IAsyncDisposable
             yield return ("result", JsonSerializer.SerializeToUtf8Bytes(result, StatusJson.Default.ResultDocument));
     }
 
-    private static WebApplication Build(ListenAddress listen)
+    private static WebApplication Build(ListenAddress listen, ServerTls? tls)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = 0;
-            kestrel.Listen(listen.EndPoint, static endpoint => endpoint.Protocols = HttpProtocols.Http1);
+            kestrel.Limits.MaxConcurrentConnections = MostConnections;
+            kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
+            kestrel.Limits.KeepAliveTimeout = IdleTimeout;
+            kestrel.Listen(listen.EndPoint, endpoint =>
+            {
+                endpoint.Protocols = HttpProtocols.Http1;
+                tls?.Apply(endpoint, isForWorkers: false);
+            });
         });
         builder.Logging.SetMinimumLevel(LogLevel.None);
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
