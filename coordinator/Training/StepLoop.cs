@@ -36,11 +36,9 @@ internal sealed class StepLoop
     private readonly Quorum _quorum;
     private readonly StepLedger _steps;
     private readonly EvaluationLedger _evaluation;
-    private readonly PartialPool _pool;
-    private readonly TreeReduction _reduction;
     private readonly Optimizer _optimizer;
     private readonly VectorBuffer _weights;
-    private readonly PartialReview _review;
+    private readonly PartialIntake _intake;
     private readonly StepClock _clock;
     private readonly Phases _phases;
     private readonly CheckpointWriter? _checkpoints;
@@ -52,7 +50,6 @@ internal sealed class StepLoop
     private int _step;
     private EpochSums _sums;
     private ImmutableList<EpochReport> _reports;
-    private Partial? _sum;
     private int _staleAnswers;
     private string _lastLoss = "none ever joined";
     private long _lastLook;
@@ -88,11 +85,9 @@ internal sealed class StepLoop
         _ledger = ledger;
         _roster = new Roster(run, _journal, log);
         _quorum = new Quorum(run.Options.WorkerTimeout);
-        _review = new PartialReview(run);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
-        _pool = new PartialPool(run.Model.ParameterCount);
-        _reduction = new TreeReduction(run.Tree, _pool);
+        _intake = new PartialIntake(run, _steps, _roster, _journal, log, ledger);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
@@ -198,7 +193,7 @@ internal sealed class StepLoop
             Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
-            _pool.Return(sum);
+            _intake.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
@@ -256,18 +251,12 @@ internal sealed class StepLoop
         _roster.Rebalance();
         int active = _run.Plan.ActiveShards(_step);
         _steps.Begin(active);
-        _reduction.Begin(active, [_run.Tree.Root]);
-        _sum = null;
+        _intake.Begin(active);
         Order();
         while (!_steps.IsComplete)
             Handle(_inbox.Take(cancellation));
 
-        Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
-        if (sum.Samples != _run.Plan.StepSamples(_step))
-            throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
-        // Finite partials may add up to what no float32 can hold.
-        if (_review.FindNonFinite(sum) is { } where)
-            throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
+        Partial sum = _intake.TakeSum(_epoch, _step);
         _clock.EndExchange(_phases);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
         if (_clock.IsUndisturbed)
@@ -367,82 +356,31 @@ internal sealed class StepLoop
         }
     }
 
+    private bool IsDue(OrderId order, State state) =>
+        _state == state && (order.RunId, order.Epoch, order.Step) == (_run.RunId, _epoch, _step);
+
     private void Add(PartialArrived partial)
     {
-        if (_state != State.Training
-            || (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
-            || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
-        {
-            Drop(partial);
-            return;
-        }
-
-        _clock.NoteAnswer(partial.Worker, partial.Compute);
-        if (_review.FindFault(partial) is { } fault)
-        {
-            Refuse(partial, fault);
-            return;
-        }
-
-        // Looked at after it is copied: what a worker shares it could still change.
-        Partial held = _pool.Rent();
-        TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
-        (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        if (_review.FindNonFinite(held) is { } where)
-        {
-            _pool.Return(held);
-            Refuse(partial, new PartialFault($"{where} is not finite (epoch {_epoch + 1}, step {_step + 1})", IsNonFinite: true));
-            return;
-        }
-
-        _monitor.AddAnswer(partial.Worker, partial.Samples);
-        _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
-        _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
-        if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
-            Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
-    }
-
-    /// <summary>
-    /// Nobody waits for this partial. Late answers of those who are out are part of life; a member that sends something else
-    /// than it owes would be waited for in vain.
-    /// </summary>
-    private void Drop(PartialArrived partial)
-    {
-        _staleAnswers++;
-        if (_roster.Membership.Find(partial.Worker) is null || _state != State.Training || !_steps.Strays(partial.Worker, partial.Node))
-            return;
-        string fault = PartialReview.DescribeStray(partial.Order);
-        NoteRefusal(partial, fault);
-        Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault}");
-    }
-
-    /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
-    private void Refuse(PartialArrived partial, PartialFault fault)
-    {
-        _clock.Disturb();
-        NoteRefusal(partial, fault.Text);
-        if (_steps.FindRefused(partial.Node) is { } earlier)
-            throw new RunFailedException(_review.DescribeRepeated(partial, fault, _roster.NameOf(earlier), _roster.NameOf(partial.Worker)));
-        _steps.Refuse(partial.Node, partial.Worker);
-        // Not finite: it may be the weights' fault. The rest no worker in order sends.
-        if (fault.IsNonFinite)
-            Order();
+        IntakeResult result = _intake.Take(partial, IsDue(partial.Order, State.Training));
+        if (result.Verdict == Verdict.Stale)
+            _staleAnswers++;
         else
-            Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault.Text}");
-    }
-
-    private void NoteRefusal(PartialArrived partial, string fault)
-    {
-        string name = _roster.NameOf(partial.Worker);
-        Log.RefusedPartial(_log, name, $"{partial.Node}", fault);
-        _journal.Record(JournalKind.RefusedPartial, name, $"{partial.Node}: {fault}");
+            _clock.NoteAnswer(partial.Worker, partial.Compute);
+        if (result.Verdict == Verdict.Accepted)
+            _monitor.AddAnswer(partial.Worker, partial.Samples);
+        if (result.Verdict == Verdict.Refused)
+            _clock.Disturb();
+        if (result.Lost is { } lost)
+            Lose(lost.Worker, lost.Reason);
+        else if (result.Verdict == Verdict.Refused)
+            Order();
     }
 
     private void Add(BlockArrived block)
     {
-        Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
-            ? Verdict.Stale
-            : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
+        Verdict verdict = IsDue(block.Order, State.Evaluating)
+            ? _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span)
+            : Verdict.Stale;
         _staleAnswers += verdict == Verdict.Stale ? 1 : 0;
         bool strays = verdict == Verdict.Stale && _state == State.Evaluating && _evaluation.IsOwedBy(block.Worker);
         if (verdict == Verdict.Refused || strays)

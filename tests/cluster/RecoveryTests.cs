@@ -80,22 +80,6 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public async Task Run_WhoseWorkersStayAway_FailsWithACheckpoint()
-    {
-        using TinyDataset data = new();
-        using TrainingRun files = new();
-        await using ProgramRun run = StartEndless(
-            data, files, "--workers", "0", "--listen", "127.0.0.1:0", "--worker-timeout", "1", "--checkpoint-dir", files.Checkpoints, "--checkpoint-every", "0");
-        await using ProgramRun worker = ProgramRun.Worker("--coordinator", await run.AddressAsync(), "--threads", "1", "--name", "only");
-        await run.LineAsync(static line => line.Contains("accuracy", StringComparison.Ordinal));
-        worker.Signal(PosixSignalNumber.Kill);
-        Assert.Equal(1, await run.ExitAsync());
-        Assert.Contains("0 of at least 1 workers were there for 1 s (--worker-timeout); only was lost", run.Errors, StringComparison.Ordinal);
-        Assert.Contains("--resume", run.Errors, StringComparison.Ordinal);
-        Assert.NotEmpty(files.CheckpointNames);
-    }
-
-    [Fact]
     public async Task Worker_StoppedAndContinued_IsGivenUpAndJoinsAgain()
     {
         using TinyDataset data = new();
