@@ -15,6 +15,7 @@ internal sealed record RunPicture(
     Membership? Membership,
     ImmutableArray<EpochReport> History,
     EvaluationResult? Test,
+    double ImagesPerSecond,
     string? Failure);
 
 /// <summary>
@@ -27,8 +28,9 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     private const int MostLost = 32;
 
     private readonly ConcurrentDictionary<int, WorkerMonitor> _workers = new();
+    private readonly RateWindow _rate = new();
     private readonly long _start = Stopwatch.GetTimestamp();
-    private RunPicture _picture = new(RunState.Waiting, RunSnapshot.Start, null, [], null, null);
+    private RunPicture _picture = new(RunState.Waiting, RunSnapshot.Start, null, [], null, 0, null);
     private RunDefinition? _run;
     private bool _isStopping;
     private long _steps, _images, _trainingTicks, _evaluationTicks, _evaluations, _end;
@@ -104,7 +106,7 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     /// <summary>A worker is in.</summary>
     public void Join(IWorkerLink link, Membership membership)
     {
-        _workers[link.Member.Id] = new WorkerMonitor(membership.Find(link.Member.Id) ?? link.Member, link);
+        _workers[link.Member.Id] = new WorkerMonitor(membership.Find(link.Member.Id) ?? link.Member, link, TrainingTime);
         Change(membership);
     }
 
@@ -155,8 +157,8 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     public void Publish(RunSnapshot position)
     {
         foreach ((_, WorkerMonitor worker) in _workers)
-            worker.Publish();
-        Set(_picture with { Position = position });
+            worker.Publish(TrainingTime);
+        Set(_picture with { Position = position, ImagesPerSecond = _rate.Note(_images, TrainingTime) });
     }
 
     public void AddEpoch(EpochReport epoch, EvaluationResult test, TimeSpan evaluation)
@@ -175,4 +177,20 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
     }
 
     private void Set(RunPicture picture) => Volatile.Write(ref _picture, picture);
+}
+
+/// <summary>A throughput over the last seconds of training. Used by the step loop alone.</summary>
+internal sealed class RateWindow
+{
+    private (long Images, TimeSpan Time) _start, _previousStart;
+
+    /// <returns>Images a second since a moment one or two windows ago.</returns>
+    /// <param name="time">Spent on training so far.</param>
+    public double Note(long images, TimeSpan time)
+    {
+        if (time - _start.Time >= WorkerMonitor.Window)
+            (_previousStart, _start) = (_start, (images, time));
+        double seconds = (time - _previousStart.Time).TotalSeconds;
+        return seconds > 0 ? (images - _previousStart.Images) / seconds : 0;
+    }
 }

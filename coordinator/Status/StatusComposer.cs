@@ -24,7 +24,7 @@ internal sealed class StatusComposer(RunMonitor monitor)
         WorkerDocument[] workers = [.. monitor.Workers.Select(worker => Describe(worker, picture))];
         long done = run is null || position.Epoch == 0 ? 0 : ((long)(position.Epoch - 1) * run.Plan.StepsPerEpoch) + position.Step;
         double rate = state == RunState.Completed ? last?.ImagesPerSecond ?? 0
-            : isUnderWay ? workers.Sum(static worker => worker.ImagesPerSecond)
+            : isUnderWay ? picture.ImagesPerSecond
             : 0;
         return new StatusDocument(
             run?.RunId,
@@ -115,7 +115,7 @@ internal sealed class StatusComposer(RunMonitor monitor)
             member.Exchange,
             shards,
             worker.Figures.Totals.Steps,
-            state is WorkerState.Active or WorkerState.Done && recent.Step > TimeSpan.Zero ? recent.Images / recent.Step.TotalSeconds : 0,
+            state is WorkerState.Active or WorkerState.Done && recent.Training > TimeSpan.Zero ? recent.Images / recent.Training.TotalSeconds : 0,
             recent.Step.TotalMilliseconds / steps,
             recent.Compute.TotalMilliseconds / steps,
             recent.Exchange.TotalMilliseconds / steps,

@@ -45,7 +45,7 @@ internal sealed record WorkerDocument(
     [property: Description("How weights and gradients travel: grpc, or shm for shared memory.")] string Exchange,
     [property: Description("The shards that it leases.")] IReadOnlyList<int> Shards,
     [property: Description("Steps to which it contributed.")] long Steps,
-    double ImagesPerSecond,
+    [property: Description("Its part of the run's throughput.")] double ImagesPerSecond,
     [property: Description("Duration of a step.")] double StepMs,
     [property: Description("The worker computing.")] double ComputeMs,
     [property: Description("Weights and gradients on the wire and in queues.")] double ExchangeMs,

@@ -64,7 +64,7 @@ internal static class StatusEndpoints
                 async (frame, cancellation) => await context.Response.BodyWriter.WriteAsync(frame, cancellation).ConfigureAwait(false),
                 aborted).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException or IOException)
         {
             // Gone, or too slow: what is still in its buffers is not worth waiting for.
             context.Abort();

@@ -7,6 +7,7 @@ using Distributed.Coordinator.Security;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace Distributed.Coordinator.Status;
 
@@ -124,6 +125,9 @@ internal sealed class StatusServer : IAsyncDisposable
                 tls?.Apply(endpoint, isForWorkers: false);
             });
         });
+        // Whoever has something to send sends it, without a thread of the pool for each step on the way: a frame of events
+        // goes to hundreds of readers, and the workers need the cores. No handler here waits for anything but the socket.
+        builder.Services.Configure<SocketTransportOptions>(static sockets => sockets.UnsafePreferInlineScheduling = true);
         builder.Logging.SetMinimumLevel(LogLevel.None);
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = ShutdownTimeout);
         builder.Services.AddRoutingCore();

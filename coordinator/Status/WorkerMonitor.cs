@@ -6,14 +6,15 @@ namespace Distributed.Coordinator.Status;
 /// <summary>What a worker had done by some moment.</summary>
 /// <param name="Steps">Steps to which it delivered a partial.</param>
 /// <param name="Images">Samples of its partials.</param>
-/// <param name="Step">Duration of those steps; the sum of the three that follow.</param>
+/// <param name="Training">What all of the run's steps took, with or without it.</param>
+/// <param name="Step">Duration of its own steps; the sum of the three that follow.</param>
 /// <param name="Compute">As the worker reported it.</param>
 /// <param name="Exchange">From its orders to its last partials, less the computing: on the wire and in queues.</param>
 /// <param name="Wait">The rest of the steps: others were slower, or the coordinator was adding and updating.</param>
-internal readonly record struct WorkerTotals(long Steps, long Images, TimeSpan Step, TimeSpan Compute, TimeSpan Exchange, TimeSpan Wait)
+internal readonly record struct WorkerTotals(long Steps, long Images, TimeSpan Training, TimeSpan Step, TimeSpan Compute, TimeSpan Exchange, TimeSpan Wait)
 {
     public static WorkerTotals operator -(WorkerTotals a, WorkerTotals b) =>
-        new(a.Steps - b.Steps, a.Images - b.Images, a.Step - b.Step, a.Compute - b.Compute, a.Exchange - b.Exchange, a.Wait - b.Wait);
+        new(a.Steps - b.Steps, a.Images - b.Images, a.Training - b.Training, a.Step - b.Step, a.Compute - b.Compute, a.Exchange - b.Exchange, a.Wait - b.Wait);
 }
 
 /// <summary>A worker's totals, and those since a moment a few seconds ago: immutable, published whole.</summary>
@@ -23,12 +24,13 @@ internal sealed record WorkerFigures(WorkerTotals Totals, WorkerTotals Recent)
 }
 
 /// <summary>Follows one worker from its joining on, past its loss. Written by the step loop, read by anyone.</summary>
-internal sealed class WorkerMonitor(Member member, IWorkerLink link)
+/// <param name="training">The run's training time when it joined.</param>
+internal sealed class WorkerMonitor(Member member, IWorkerLink link, TimeSpan training)
 {
-    // What is recent: the steps of the last window and of the one under way.
-    private static readonly TimeSpan Window = TimeSpan.FromSeconds(2);
+    /// <summary>What is recent: the steps of the last window and of the one under way.</summary>
+    public static readonly TimeSpan Window = TimeSpan.FromSeconds(2);
 
-    private WorkerTotals _totals, _windowStart, _previousStart;
+    private WorkerTotals _totals = new() { Training = training }, _windowStart = new() { Training = training }, _previousStart = new() { Training = training };
     private WorkerFigures _figures = WorkerFigures.None;
 
     // A lost worker leaves its last words here, so that its link need not be kept.
@@ -67,9 +69,11 @@ internal sealed class WorkerMonitor(Member member, IWorkerLink link)
     }
 
     /// <summary>Lets readers see what was added.</summary>
-    public void Publish()
+    /// <param name="training">The run's training time by now.</param>
+    public void Publish(TimeSpan training)
     {
-        if (_totals.Step - _windowStart.Step >= Window)
+        _totals = _totals with { Training = training };
+        if (_totals.Training - _windowStart.Training >= Window)
             (_previousStart, _windowStart) = (_windowStart, _totals);
         Volatile.Write(ref _figures, new WorkerFigures(_totals, _totals - _previousStart));
     }

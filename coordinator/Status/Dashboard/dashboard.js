@@ -113,9 +113,9 @@ function createWorker() {
   const bar = make("span", { class: "bar", role: "img" }, make("i", { class: "compute" }), make("i", { class: "exchange" }), make("i", { class: "wait" }));
   return make("tr", {},
     make("th", { scope: "row", class: "worker-name" }, make("span"), make("small")),
-    make("td", { class: "state" }), make("td"), make("td", { class: "number" }),
-    make("td", {}, make("span", { class: "split" }, bar, make("span", { class: "number" }))),
-    make("td", { class: "number" }), make("td", { class: "number" }), make("td", { class: "number" }));
+    make("td", { class: "state" }), make("td", { class: "shards" }), make("td", { class: "number rate" }),
+    make("td", { class: "time" }, make("span", { class: "split" }, bar, make("span", { class: "number" }))),
+    make("td", { class: "number traffic" }), make("td", { class: "number traffic" }), make("td", { class: "number heard" }));
 }
 
 function updateWorker(row, worker) {
