@@ -18,7 +18,9 @@ internal sealed unsafe class Convolution<TLanes> : Operation
     private readonly NativeBuffer _weights, _bias, _noBias;
     private readonly NativeBuffer? _transposed;
 
-    public Convolution(Edge input, Edge output, ConvolutionGeometry geometry, ConvolutionParameters parameters, bool relu)
+    private readonly int _weightSums;
+
+    public Convolution(Edge input, Edge output, ConvolutionGeometry geometry, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
     {
         (_input, _output, _geometry, _parameters, _relu) = (input, output, geometry, parameters, relu);
         _filterStride = output.Value.ChannelStride;
@@ -26,6 +28,7 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         _weights = new NativeBuffer(checked(parameters.Taps * parameters.Channels * _filterStride));
         _bias = new NativeBuffer(_filterStride);
         _noBias = new NativeBuffer(_channelStride);
+        _weightSums = arena.Reserve(_weights.Length);
         if (input.Gradient is not null)
             _transposed = new NativeBuffer(checked(parameters.Taps * parameters.Filters * _channelStride));
     }
@@ -105,7 +108,7 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         }
 
         OuterSum.Run<TLanes>(
-            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride, weights, _parameters.Filters);
+            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride, pass.At(_weightSums), weights, _parameters.Filters);
     }
 
     private void DataGradient(in Pass pass, Plane inputGradient, int pixels)
