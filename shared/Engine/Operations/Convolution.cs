@@ -47,13 +47,19 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         }
     }
 
-    public override void Prepare(float* parameters)
+    public override void PrepareForward(float* parameters)
     {
-        float* kernel = parameters + _parameters.KernelOffset;
-        WeightPacking.PadColumns(kernel, _parameters.Taps * _parameters.Channels, _parameters.Filters, _weights.Pointer, _filterStride);
+        WeightPacking.PadColumns(
+            parameters + _parameters.KernelOffset, _parameters.Taps * _parameters.Channels, _parameters.Filters, _weights.Pointer, _filterStride);
         WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
-        if (_transposed is not null)
-            WeightPacking.Transpose(kernel, _parameters.Taps, _parameters.Channels, _parameters.Filters, _transposed.Pointer, _channelStride);
+    }
+
+    public override void PrepareBackward(float* parameters)
+    {
+        if (_transposed is null)
+            return;
+        WeightPacking.Transpose(
+            parameters + _parameters.KernelOffset, _parameters.Taps, _parameters.Channels, _parameters.Filters, _transposed.Pointer, _channelStride);
     }
 
     public override void Forward(in Pass pass)
