@@ -80,7 +80,7 @@ internal sealed class NetworkCompiler<TLanes>
         if (kernel == new Size2D(3, 3) && strides == new Size2D(1, 1) && TryAddWinograd(layer, input, output, padding, parameters, relu, IsPooled(index)))
             return output;
         ConvolutionGeometry geometry = new(input, output, kernel, strides, padding, _arena);
-        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu) { Layers = layer.Name }, output);
+        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu, _arena) { Layers = layer.Name }, output);
     }
 
     /// <summary>Conv2D 3x3 with ReLU and the MaxPooling2D 2x2 behind it, as one operation.</summary>

@@ -76,12 +76,13 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
     public static int CountProducts(SampleShape output) =>
         Tiles(output.Height, TForward.OutputSide) * Tiles(output.Width, TForward.OutputSide) * Squared(TForward.Products);
 
-    public override void Prepare(float* parameters)
+    public override void PrepareForward(float* parameters)
     {
         WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
         _kernel.Prepare(parameters);
-        _transposedKernel?.Prepare(parameters);
     }
+
+    public override void PrepareBackward(float* parameters) => _transposedKernel?.Prepare(parameters);
 
     public override void Forward(in Pass pass)
     {
