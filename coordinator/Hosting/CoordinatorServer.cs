@@ -90,6 +90,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(admission);
+        builder.Services.AddSingleton<RefusalLog>();
         builder.Services.AddSingleton(exchange);
         builder.Services.AddSingleton<TrainingService>();
         builder.Services.AddGrpc(grpc =>

@@ -21,11 +21,12 @@ internal sealed record ListenAddress(string Option, string Text, IPEndPoint EndP
 
     /// <summary>Where programs on this machine call.</summary>
     /// <param name="port">The port that was opened.</param>
-    public Uri ToLocalUri(int port)
+    /// <param name="isEncrypted">Whether it speaks TLS.</param>
+    public Uri ToLocalUri(int port, bool isEncrypted = false)
     {
         IPAddress host = EndPoint.Address;
         host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
-        return new UriBuilder(Uri.UriSchemeHttp, host.ToString(), port).Uri;
+        return new UriBuilder(isEncrypted ? Uri.UriSchemeHttps : Uri.UriSchemeHttp, host.ToString(), port).Uri;
     }
 
     private static IPAddress Resolve(string option, string host)

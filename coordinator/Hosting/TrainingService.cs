@@ -10,7 +10,7 @@ namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
 internal sealed class TrainingService(
-    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RefusalLog refusals, TimeProvider time) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
@@ -27,9 +27,7 @@ internal sealed class TrainingService(
         HttpContext call = context.GetHttpContext();
         if ((admission.Refuse(hello.JoinToken, call.Request.IsHttps, call.Connection.ClientCertificate) ?? Refuse(hello)) is { } refusal)
         {
-            string name = IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)";
-            Log.Refused(log, name, context.Peer, refusal);
-            journal.Record(JournalKind.RefusedWorker, name, refusal);
+            refusals.Report(IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)", context.Peer, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
@@ -86,6 +84,7 @@ internal sealed class TrainingService(
     private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
+        bool isReady = false;
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
@@ -97,9 +96,12 @@ internal sealed class TrainingService(
             {
                 case { Ready: { } ready }:
                     if (options.Exchange == ExchangeChoice.Shm && !ready.SharedMemory)
-                        return "it shares no memory with this coordinator, which takes no others (--exchange shm)";
+                        return Decline(worker, "it shares no memory with this coordinator, which takes no others (--exchange shm)");
+                    isReady = true;
                     inbox.Post(new WorkerReady(worker, ready.SharedMemory) { Credit = credits });
                     break;
+                case { Goodbye: { } goodbye } when !isReady:
+                    return Decline(worker, goodbye.Reason);
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";
                 case { Heartbeat: not null }:
@@ -113,5 +115,11 @@ internal sealed class TrainingService(
         }
 
         return "it ended its stream";
+    }
+
+    private string Decline(int worker, string reason)
+    {
+        inbox.Post(new WorkerDeclined(worker, reason));
+        return reason;
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
 
 namespace Distributed.Coordinator.Status;
@@ -42,7 +43,7 @@ internal sealed class RunStatus : IAsyncDisposable
             _tensorBoard = TensorBoardLog.Start(Path.Combine(folder, "tensorboard"), Monitor, _notices, TimeProvider.System);
         if (!Options.IsOn)
             return;
-        _server = await StatusServer.StartAsync(Options, Monitor, _composer, _telemetry, cancellation).ConfigureAwait(false);
+        _server = await StatusServer.StartAsync(Options, ServerTls.Load(Monitor.Options.Tls), Monitor, _composer, _telemetry, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>All is in order and the run begins: tells where to watch it, which before would only bury a user's mistake.</summary>

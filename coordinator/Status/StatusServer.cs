@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Distributed.Coordinator.Hosting;
+using Distributed.Coordinator.Security;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -18,6 +19,11 @@ internal sealed class StatusServer : IAsyncDisposable
     private static readonly TimeSpan LastWordsTimeWhenStopping = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
+
+    private static readonly TimeSpan IdleTimeout = TimeSpan.FromSeconds(30);
+
+    // Each page that is open holds one. The bound is for strangers who open more than they read.
+    private const int MostConnections = 1024;
 
     private readonly WebApplication _app;
     private readonly RunMonitor _monitor;
@@ -36,19 +42,21 @@ internal sealed class StatusServer : IAsyncDisposable
     public Uri Address { get; }
 
     /// <summary>Opens the port; one that nobody asked for gives way to a free one.</summary>
+    /// <param name="tls">Null: it is not encrypted.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
-    public static async Task<StatusServer> StartAsync(StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
+    public static async Task<StatusServer> StartAsync(
+        StatusOptions options, ServerTls? tls, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         ListenAddress listen = options.Listen();
         try
         {
-            return await StartAtAsync(listen, options, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
+            return await StartAtAsync(listen, options, tls, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is IOException or SocketException)
         {
             if (options.Address is not null)
                 throw new ConfigurationException($"{listen.Option} {listen.Text}: {CoordinatorServer.DescribeBindFailure(exception)}", exception);
-            return await StartAtAsync(listen with { EndPoint = new IPEndPoint(listen.EndPoint.Address, 0) }, options, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
+            return await StartAtAsync(listen with { EndPoint = new IPEndPoint(listen.EndPoint.Address, 0) }, options, tls, monitor, composer, telemetry, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -69,11 +77,11 @@ internal sealed class StatusServer : IAsyncDisposable
     }
 
     private static async Task<StatusServer> StartAtAsync(
-        ListenAddress listen, StatusOptions options, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
+        ListenAddress listen, StatusOptions options, ServerTls? tls, RunMonitor monitor, StatusComposer composer, Telemetry telemetry, CancellationToken cancellation)
     {
         Serialized serialized = new(composer);
         EventStream events = new(serialized.Latest, () => LastWords(monitor, composer), SlowReader);
-        WebApplication app = Build(listen);
+        WebApplication app = Build(listen, tls);
         app.Use(new RequestGuard([.. options.Hosts, listen.Host]).InvokeAsync);
         app.UseExceptionHandler();
         app.UseStatusCodePages();
@@ -93,7 +101,7 @@ internal sealed class StatusServer : IAsyncDisposable
         }
 
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        return new StatusServer(app, monitor, events, listen.ToLocalUri(new Uri(address).Port));
+        return new StatusServer(app, monitor, events, listen.ToLocalUri(new Uri(address).Port, tls is not null));
     }
 
     /// <summary>What a page would still have to fetch after the last event, when there is nobody to answer any more.</summary>
@@ -104,14 +112,21 @@ internal sealed class StatusServer : IAsyncDisposable
             yield return ("result", JsonSerializer.SerializeToUtf8Bytes(result, StatusJson.Default.ResultDocument));
     }
 
-    private static WebApplication Build(ListenAddress listen)
+    private static WebApplication Build(ListenAddress listen, ServerTls? tls)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = 0;
-            kestrel.Listen(listen.EndPoint, static endpoint => endpoint.Protocols = HttpProtocols.Http1);
+            kestrel.Limits.MaxConcurrentConnections = MostConnections;
+            kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
+            kestrel.Limits.KeepAliveTimeout = IdleTimeout;
+            kestrel.Listen(listen.EndPoint, endpoint =>
+            {
+                endpoint.Protocols = HttpProtocols.Http1;
+                tls?.Apply(endpoint, isForWorkers: false);
+            });
         });
         // Whoever has something to send sends it, without a thread of the pool for each step on the way: a frame of events
         // goes to hundreds of readers, and the workers need the cores. No handler here waits for anything but the socket.

@@ -63,14 +63,24 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         return true;
     }
 
+    /// <summary>A candidate cannot take part.</summary>
+    public void Decline(int worker, string reason)
+    {
+        if (!_candidates.Remove(worker, out Peer? peer))
+            return;
+        Log.Refused(log, peer.Link.Member.Name, peer.Link.Member.Address, reason);
+        journal.Record(JournalKind.RefusedWorker, peer.Link.Member.Name, reason);
+        peer.Link.Close(reason);
+    }
+
     /// <summary>Takes a worker out and deals its shards to the others; false if it was no member (any more).</summary>
     public bool Remove(int worker, string reason)
     {
         string name = NameOf(worker);
         if (_candidates.Remove(worker, out Peer? candidate))
         {
-            Log.Refused(log, name, candidate.Link.Member.Address, reason);
-            journal.Record(JournalKind.RefusedWorker, name, reason);
+            Log.CandidateLost(log, name, candidate.Link.Member.Address, reason);
+            journal.Record(JournalKind.Evicted, name, reason);
             candidate.Link.Close(reason);
             return false;
         }

@@ -17,6 +17,9 @@ internal sealed record WorkerCalled(IWorkerLink Link) : RunEvent;
 /// <param name="SharesMemory">It has opened the shared memory that it was offered.</param>
 internal sealed record WorkerReady(int Worker, bool SharesMemory = false) : RunEvent;
 
+/// <summary>A welcomed worker says that it cannot take part.</summary>
+internal sealed record WorkerDeclined(int Worker, string Reason) : RunEvent;
+
 /// <summary>A worker's stream has ended, whoever ended it.</summary>
 internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
 

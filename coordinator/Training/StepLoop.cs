@@ -36,11 +36,9 @@ internal sealed class StepLoop
     private readonly Quorum _quorum;
     private readonly StepLedger _steps;
     private readonly EvaluationLedger _evaluation;
-    private readonly PartialPool _pool;
-    private readonly TreeReduction _reduction;
     private readonly Optimizer _optimizer;
     private readonly VectorBuffer _weights;
-    private readonly PartialReview _review;
+    private readonly PartialIntake _intake;
     private readonly StepClock _clock;
     private readonly Phases _phases;
     private readonly CheckpointWriter? _checkpoints;
@@ -52,7 +50,6 @@ internal sealed class StepLoop
     private int _step;
     private EpochSums _sums;
     private ImmutableList<EpochReport> _reports;
-    private Partial? _sum;
     private int _staleAnswers;
     private string _lastLoss = "none ever joined";
     private long _lastLook;
@@ -88,11 +85,9 @@ internal sealed class StepLoop
         _ledger = ledger;
         _roster = new Roster(run, _journal, log);
         _quorum = new Quorum(run.Options.WorkerTimeout);
-        _review = new PartialReview(run);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
-        _pool = new PartialPool(run.Model.ParameterCount);
-        _reduction = new TreeReduction(run.Tree, _pool);
+        _intake = new PartialIntake(run, _steps, _roster, _journal, log, ledger);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
@@ -198,7 +193,7 @@ internal sealed class StepLoop
             Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
-            _pool.Return(sum);
+            _intake.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
@@ -256,18 +251,12 @@ internal sealed class StepLoop
         _roster.Rebalance();
         int active = _run.Plan.ActiveShards(_step);
         _steps.Begin(active);
-        _reduction.Begin(active, [_run.Tree.Root]);
-        _sum = null;
+        _intake.Begin(active);
         Order();
         while (!_steps.IsComplete)
             Handle(_inbox.Take(cancellation));
 
-        Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
-        if (sum.Samples != _run.Plan.StepSamples(_step))
-            throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
-        // Finite partials may add up to what no float32 can hold.
-        if (PartialReview.FindNonFinite(_run.Model, sum) is { } where)
-            throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
+        Partial sum = _intake.TakeSum(_epoch, _step);
         _clock.EndExchange(_phases);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
         if (_clock.IsUndisturbed)
@@ -281,6 +270,7 @@ internal sealed class StepLoop
     {
         using Activity? trace = RunTrace.StartEvaluation(_epoch + 1);
         _state = State.Evaluating;
+        _roster.Rebalance();
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
@@ -350,6 +340,9 @@ internal sealed class StepLoop
             case WorkerReady ready:
                 Admit(ready);
                 break;
+            case WorkerDeclined declined:
+                _roster.Decline(declined.Worker, declined.Reason);
+                break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
                 break;
@@ -363,65 +356,34 @@ internal sealed class StepLoop
         }
     }
 
+    private bool IsDue(OrderId order, State state) =>
+        _state == state && (order.RunId, order.Epoch, order.Step) == (_run.RunId, _epoch, _step);
+
     private void Add(PartialArrived partial)
     {
-        if (_state != State.Training
-            || (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
-            || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
-        {
+        IntakeResult result = _intake.Take(partial, IsDue(partial.Order, State.Training));
+        if (result.Verdict == Verdict.Stale)
             _staleAnswers++;
-            if (_roster.Membership.Find(partial.Worker) is not null && _review.IsFirstStray(partial.Worker))
-                NoteRefusal(partial, $"it is of epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, where nobody waits for it");
-            return;
-        }
-
-        _clock.NoteAnswer(partial.Worker, partial.Compute);
-        if (_review.FindFault(partial, _epoch, _step) is { } fault)
-        {
-            Refuse(partial, fault);
-            return;
-        }
-
-        Partial held = _pool.Rent();
-        TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
-        (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        _monitor.AddAnswer(partial.Worker, partial.Samples);
-        _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
-        _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
-        if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
-            Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
-    }
-
-    /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
-    private void Refuse(PartialArrived partial, PartialFault fault)
-    {
-        _clock.Disturb();
-        NoteRefusal(partial, fault.Text);
-        if (_steps.FindRefused(partial.Node) is { } earlier)
-            throw new RunFailedException(_review.DescribeRepeated(partial, fault, _roster.NameOf(earlier), _roster.NameOf(partial.Worker)));
-        _steps.Refuse(partial.Node, partial.Worker);
-        // Not finite: it may be the weights' fault. The rest no worker in order sends.
-        if (fault.IsNonFinite)
-            Order();
         else
-            Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault.Text}");
-    }
-
-    private void NoteRefusal(PartialArrived partial, string fault)
-    {
-        string name = _roster.NameOf(partial.Worker);
-        Log.RefusedPartial(_log, name, $"{partial.Node}", fault);
-        _journal.Record(JournalKind.RefusedPartial, name, $"{partial.Node}: {fault}");
+            _clock.NoteAnswer(partial.Worker, partial.Compute);
+        if (result.Verdict == Verdict.Accepted)
+            _monitor.AddAnswer(partial.Worker, partial.Samples);
+        if (result.Verdict == Verdict.Refused)
+            _clock.Disturb();
+        if (result.Lost is { } lost)
+            Lose(lost.Worker, lost.Reason);
+        else if (result.Verdict == Verdict.Refused)
+            Order();
     }
 
     private void Add(BlockArrived block)
     {
-        Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
-            ? Verdict.Stale
-            : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
-        if (verdict == Verdict.Stale)
-            _staleAnswers++;
-        else if (verdict == Verdict.Refused)
+        Verdict verdict = IsDue(block.Order, State.Evaluating)
+            ? _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span)
+            : Verdict.Stale;
+        _staleAnswers += verdict == Verdict.Stale ? 1 : 0;
+        bool strays = verdict == Verdict.Stale && _state == State.Evaluating && _evaluation.IsOwedBy(block.Worker);
+        if (verdict == Verdict.Refused || strays)
             Lose(block.Worker, $"its score of block {block.Block} of the test set was refused");
     }
 
@@ -448,7 +410,6 @@ internal sealed class StepLoop
     private void Lose(int worker, string reason)
     {
         string name = _roster.NameOf(worker);
-        _review.Forget(worker);
         if (!_roster.Remove(worker, reason))
             return;
         _monitor.Lose(worker, _roster.Membership);

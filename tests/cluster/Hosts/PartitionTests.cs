@@ -26,7 +26,8 @@ public sealed class PartitionTests
         await using ProgramRun run = coordinator.Start(ProgramRun.CoordinatorPath, [
             "train", "--workers", "0", "--min-workers", "1", "--listen", $"{coordinator.Address}:5000", "--token-file", token,
             "--out", files.Out, "--ledger", files.Ledger, .. options]);
-        string[] join = ["--coordinator", $"http://{coordinator.Address}:5000", "--token-file", token, "--threads", "1"];
+        // These hosts have one memory; only what goes over gRPC goes over their network.
+        string[] join = ["--exchange", "grpc", "--coordinator", $"http://{coordinator.Address}:5000", "--token-file", token, "--threads", "1"];
         await using ProgramRun stays = near.Start(ProgramRun.WorkerPath, [.. join, "--name", "stays"]);
         await using ProgramRun cut = far.Start(ProgramRun.WorkerPath, [.. join, "--name", "cut"]);
         await WorkedAsync(files.Ledger, "cut");
