@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
 using Microsoft.AspNetCore.Connections;
@@ -47,7 +48,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     /// <param name="maxMessageBytes">The largest message that a worker may send.</param>
     /// <exception cref="ConfigurationException">The address cannot be listened at.</exception>
     public static async Task<CoordinatorServer> StartAsync(
-        RunOptions options, Admission admission, RunInbox inbox, RunJournal journal, int maxMessageBytes, CancellationToken cancellation)
+        RunOptions options, Admission admission, ExchangeSeam exchange, RunInbox inbox, RunJournal journal, int maxMessageBytes, CancellationToken cancellation)
     {
         ListenAddress listen = options.ListenAddress();
 
@@ -89,6 +90,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(admission);
+        builder.Services.AddSingleton<RefusalLog>();
+        builder.Services.AddSingleton(exchange);
         builder.Services.AddSingleton<TrainingService>();
         builder.Services.AddGrpc(grpc =>
         {
@@ -111,7 +114,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         catch (Exception exception) when (exception is IOException or SocketException)
         {
             await app.DisposeAsync().ConfigureAwait(false);
-            throw new ConfigurationException($"{listen.Option} {listen.Text}: {Describe(exception)}", exception);
+            throw new ConfigurationException($"{listen.Option} {listen.Text}: {DescribeBindFailure(exception)}", exception);
         }
 
         // In the order of the calls above; the last is the local workers' own, where they have one.
@@ -128,7 +131,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         await _app.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static string Describe(Exception exception)
+    /// <summary>Why a port could not be opened, in a few words.</summary>
+    internal static string DescribeBindFailure(Exception exception)
     {
         for (Exception? cause = exception; cause is not null; cause = cause.InnerException)
         {

@@ -1,15 +1,20 @@
 using System.Collections.Immutable;
 using System.Threading.Channels;
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
+using Distributed.Exchange;
 using Distributed.Protos;
 using Distributed.Reduction;
 using Grpc.Core;
 
 namespace Distributed.Coordinator.Hosting;
 
-/// <summary>The exchange with one worker over its gRPC stream.</summary>
-internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProvider time) : IWorkerLink, IDisposable
+/// <summary>
+/// The exchange with one worker over its gRPC stream; orders go over shared memory once it has opened what it was offered.
+/// </summary>
+/// <param name="exchange">Null: no shared memory is offered.</param>
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -24,11 +29,18 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
     private RunDefinition? _run;
+    private SharedMemoryChannel? _offered;
+    private SharedMemoryChannel? _shared;
     private long _lastHeard = time.GetTimestamp();
+    private long _bytesSent, _bytesReceived;
 
-    public Member Member { get; } = member;
+    public Member Member { get; private set; } = member;
 
     public TimeSpan Silence => time.GetElapsedTime(Volatile.Read(ref _lastHeard));
+
+    public long BytesSent => Volatile.Read(ref _bytesSent);
+
+    public long BytesReceived => Volatile.Read(ref _bytesReceived);
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -41,13 +53,30 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
         limit.Raise(run.MaxMessageBytes);
         // A worker says nothing while it waits for the welcome: that is no silence.
         Hear();
-        Send(new CoordinatorMessage { Welcome = run.CreateWelcome(Member.Id, membershipVersion) });
+        Welcome welcome = run.CreateWelcome(Member.Id, membershipVersion);
+        _offered = exchange?.TryCreateChannel(Member.Id, Member.Threads, run);
+        welcome.SharedMemory = _offered?.Describe();
+        Send(new CoordinatorMessage { Welcome = welcome });
+    }
+
+    public IEventSource? Settle(bool sharesMemory)
+    {
+        if (!sharesMemory || _offered is null)
+        {
+            _offered?.Dispose();
+            return null;
+        }
+
+        _shared = _offered;
+        _shared.Open();
+        Member = Member with { Exchange = ExchangeKind.SharedMemory };
+        return _shared;
     }
 
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
-        Step step = new() { Id = ToWire(order), Weights = TrainingWire.Wrap(weights.Bytes) };
+        Step step = new() { Id = ToWire(order) };
         foreach (TreeNode node in nodes)
         {
             (int first, int end) = run.Tree.Range(node);
@@ -60,13 +89,17 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
             step.Nodes.Add(new Node { Level = (uint)node.Level, Index = (uint)node.Index });
         }
 
-        Send(new CoordinatorMessage { Step = step });
+        CoordinatorMessage message = new() { Step = step };
+        if (_shared?.TrySend(message) == true)
+            return;
+        step.Weights = TrainingWire.Wrap(weights.Bytes);
+        Send(message);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
-        Evaluate evaluate = new() { Id = ToWire(order), Weights = TrainingWire.Wrap(weights.Bytes) };
+        Evaluate evaluate = new() { Id = ToWire(order) };
         foreach (int block in blocks)
         {
             if (_blocksSent.Add(block))
@@ -74,14 +107,24 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
             evaluate.Blocks.Add((uint)block);
         }
 
-        Send(new CoordinatorMessage { Evaluate = evaluate });
+        CoordinatorMessage message = new() { Evaluate = evaluate };
+        if (_shared?.TrySend(message) == true)
+            return;
+        evaluate.Weights = TrainingWire.Wrap(weights.Bytes);
+        Send(message);
     }
 
-    public void Drain(string reason) => Send(new CoordinatorMessage { Drain = new Drain { Reason = reason } });
+    public void Drain(string reason)
+    {
+        CoordinatorMessage message = new() { Drain = new Drain { Reason = reason } };
+        if (_shared?.TrySend(message) != true)
+            Send(message);
+    }
 
     public void Close(string reason)
     {
         CloseReason ??= reason;
+        _offered?.Dispose();
         _outbox.Writer.TryComplete();
         // The call may have ended by itself long before the step loop comes to hear of it.
         lock (_closing)
@@ -101,7 +144,12 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
     }
 
     /// <summary>Notes that the worker is alive.</summary>
-    public void Hear() => Volatile.Write(ref _lastHeard, time.GetTimestamp());
+    /// <param name="bytes">Size of what was heard.</param>
+    public void Hear(int bytes = 0)
+    {
+        Volatile.Write(ref _lastHeard, time.GetTimestamp());
+        Interlocked.Add(ref _bytesReceived, bytes);
+    }
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
     public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
@@ -111,7 +159,10 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, TimeProv
         await foreach (IEnumerable<CoordinatorMessage> messages in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
             foreach (CoordinatorMessage message in messages)
+            {
                 await stream.WriteAsync(message, cancellation).ConfigureAwait(false);
+                Interlocked.Add(ref _bytesSent, message.CalculateSize());
+            }
         }
 
         timer.Dispose();

@@ -24,6 +24,9 @@ internal static partial class Log
     [LoggerMessage(7, LogLevel.Warning, "Leases follow the workers' speed: {Shares}")]
     public static partial void Balanced(ILogger logger, string shares);
 
+    [LoggerMessage(10, LogLevel.Warning, "Worker {Name} at {Address} went before it was ready: {Reason}")]
+    public static partial void CandidateLost(ILogger logger, string name, string address, string reason);
+
     [LoggerMessage(8, LogLevel.Warning, "Started {Name} again, which {Description} ({Restarts} of at most {MaxRestarts} restarts)")]
     public static partial void Restarted(ILogger logger, string name, string description, int restarts, int maxRestarts);
 

@@ -1,15 +1,16 @@
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
+using Distributed.Exchange;
 using Distributed.Protos;
-using Distributed.Reduction;
 using Grpc.Core;
 
 namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
 internal sealed class TrainingService(
-    RunInbox inbox, RunOptions options, Admission admission, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RefusalLog refusals, TimeProvider time) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
@@ -26,15 +27,13 @@ internal sealed class TrainingService(
         HttpContext call = context.GetHttpContext();
         if ((admission.Refuse(hello.JoinToken, call.Request.IsHttps, call.Connection.ClientCertificate) ?? Refuse(hello)) is { } refusal)
         {
-            string name = IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)";
-            Log.Refused(log, name, context.Peer, refusal);
-            journal.Record(JournalKind.RefusedWorker, name, refusal);
+            refusals.Report(IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)", context.Peer, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
 
         Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), time);
+        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), hello.SharedMemory ? seam.Shared : null, time);
         inbox.Post(new WorkerCalled(link));
         using CancellationTokenSource exchange = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
         Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, exchange.Token);
@@ -70,11 +69,13 @@ internal sealed class TrainingService(
         }
     }
 
-    private static string? Refuse(Hello hello) =>
+    private string? Refuse(Hello hello) =>
         hello.ProtocolVersion != TrainingWire.ProtocolVersion
             ? $"it speaks version {hello.ProtocolVersion} of the protocol, this coordinator version {TrainingWire.ProtocolVersion}; use the same build for both"
         : !IsShowable(hello.Name) || hello.Threads is < 1 or > 1024 || !IsShowable(hello.InstructionSet)
             ? "its hello is not in order"
+        : options.Exchange == ExchangeChoice.Shm && !hello.SharedMemory
+            ? "it has no shared memory, and this coordinator takes no others (--exchange shm)"
         : null;
 
     private static bool IsShowable(string text) => text.Length is > 0 and <= 100 && !text.Any(char.IsControl);
@@ -83,46 +84,42 @@ internal sealed class TrainingService(
     private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
+        bool isReady = false;
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            link.Hear();
+            link.Hear(stream.Current.CalculateSize());
             // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
             if (stream.Current.Heartbeat is null)
                 await credits.WaitAsync(cancellation).ConfigureAwait(false);
             switch (stream.Current)
             {
-                case { Partial: { Id: { } id, Node: { } node } partial }:
-                    inbox.Post(new PartialArrived(
-                        worker,
-                        FromWire(id),
-                        new TreeNode((int)node.Level, (int)node.Index),
-                        partial.Gradient.Memory,
-                        partial.LossSum,
-                        (int)partial.Correct,
-                        (int)partial.Samples,
-                        TimeSpan.FromMicroseconds(partial.ComputeMicroseconds))
-                    {
-                        Credit = credits,
-                    });
+                case { Ready: { } ready }:
+                    if (options.Exchange == ExchangeChoice.Shm && !ready.SharedMemory)
+                        return Decline(worker, "it shares no memory with this coordinator, which takes no others (--exchange shm)");
+                    isReady = true;
+                    inbox.Post(new WorkerReady(worker, ready.SharedMemory) { Credit = credits });
                     break;
-                case { BlockResult: { Id: { } id } result }:
-                    inbox.Post(new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory) { Credit = credits });
-                    break;
-                case { Ready: not null }:
-                    inbox.Post(new WorkerReady(worker) { Credit = credits });
-                    break;
+                case { Goodbye: { } goodbye } when !isReady:
+                    return Decline(worker, goodbye.Reason);
                 case { Goodbye: { } goodbye }:
                     return $"it said goodbye: {goodbye.Reason}";
                 case { Heartbeat: not null }:
                     break;
                 default:
-                    return "it sent a message that is not in order";
+                    if (WorkerEvents.Read(worker, stream.Current, stream.Current.Partial?.Gradient.Memory ?? default) is not { } answer)
+                        return "it sent a message that is not in order";
+                    inbox.Post(answer with { Credit = credits });
+                    break;
             }
         }
 
         return "it ended its stream";
     }
 
-    private static OrderId FromWire(StepId id) => new(id.RunId, (long)id.MembershipVersion, (int)id.Epoch, (int)id.Step);
+    private string Decline(int worker, string reason)
+    {
+        inbox.Post(new WorkerDeclined(worker, reason));
+        return reason;
+    }
 }

@@ -6,18 +6,29 @@ namespace Distributed.Coordinator.Members;
 
 /// <summary>
 /// The coordinator's end of the exchange with one worker. Sending never waits: what is sent is on its way in order.
-/// Answers arrive as events in the <see cref="RunInbox"/>.
+/// Answers arrive as events in the <see cref="RunInbox"/>. All of it is the step loop's.
 /// </summary>
 internal interface IWorkerLink
 {
-    /// <summary>Who it is; the name may be changed on joining.</summary>
+    /// <summary>Who it is.</summary>
     Member Member { get; }
 
     /// <summary>How long nothing has been heard from it.</summary>
     TimeSpan Silence { get; }
 
+    /// <summary>Bytes of messages to the worker.</summary>
+    long BytesSent => 0;
+
+    /// <summary>Bytes of messages from it.</summary>
+    long BytesReceived => 0;
+
     /// <summary>Tells the worker everything about the run.</summary>
     void Welcome(RunDefinition run, long membershipVersion);
+
+    /// <summary>The worker is ready: settles how orders and answers travel.</summary>
+    /// <param name="sharesMemory">It has opened the shared memory that it was offered.</param>
+    /// <returns>Where its answers turn up, if not among the inbox's own events.</returns>
+    IEventSource? Settle(bool sharesMemory);
 
     /// <summary>Orders partials, and sends the shards below them that the worker has not got yet.</summary>
     /// <param name="weights">P parameters; left as they are until the step is complete.</param>

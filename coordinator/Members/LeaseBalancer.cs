@@ -30,7 +30,7 @@ internal sealed class LeaseBalancer(int shards)
     private const int MostDoublings = 6;
 
     private readonly SpeedMeter _meter = new();
-    private readonly RecentValues _steps = new(SpeedMeter.Window);
+    private readonly RecentDurations _steps = new();
     private readonly Dictionary<int, int> _idleSteps = [];
     private readonly Dictionary<(string From, string To), Failure> _failures = [];
     private Trial? _trial;
@@ -67,9 +67,9 @@ internal sealed class LeaseBalancer(int shards)
         _warmedUp += exchange;
         if (_warmedUp < WarmUp)
             return;
-        _steps.Add(exchange.TotalSeconds);
+        _steps.Add(exchange.TotalSeconds, exchange.TotalSeconds);
         foreach (WorkerTiming timing in timings)
-            _meter.Note(timing);
+            _meter.Note(timing, exchange);
     }
 
     /// <summary>Better shares than these, or null where they are to stay. To be asked between any two steps.</summary>
@@ -79,14 +79,16 @@ internal sealed class LeaseBalancer(int shards)
     {
         if (_trial is { } failing && _steps.Count >= StepsToSeeIt && _steps.Median() > failing.Seconds * Unbearable)
             return GoBack(failing, shares);
-        if (_steps.Count < SpeedMeter.Window || (_step - _dealtAt) % StepsBetweenLooks != 0)
+        if (_steps.Count < RecentDurations.Window || (_step - _dealtAt) % StepsBetweenLooks != 0)
             return null;
         ForgetIdle(members, shares);
         if (Speeds(members) is not { } speeds)
             return null;
-        double seconds = _steps.Median();
+        double seconds = _steps.Typical();
         if (_trial is { } trial)
         {
+            if (!_steps.IsComplete)
+                return null;
             if (seconds > trial.Seconds * Tolerated)
                 return GoBack(trial, shares);
             Remember(shares, trial.From, speeds);

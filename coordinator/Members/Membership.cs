@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Distributed.Exchange;
 
 namespace Distributed.Coordinator.Members;
 
@@ -7,7 +8,11 @@ namespace Distributed.Coordinator.Members;
 /// <param name="Name">For people, unique among those who are in.</param>
 /// <param name="InstructionSet">For people.</param>
 /// <param name="Address">Where it called from.</param>
-internal sealed record Member(int Id, string Name, int Threads, string InstructionSet, string Address);
+internal sealed record Member(int Id, string Name, int Threads, string InstructionSet, string Address)
+{
+    /// <summary>How its orders and answers travel: one of <see cref="ExchangeKind"/>'s.</summary>
+    public string Exchange { get; init; } = ExchangeKind.Grpc;
+}
 
 /// <summary>
 /// Who is in and who leases which shard: immutable, and every change makes a new version. A newcomer is a member at

@@ -34,17 +34,25 @@ internal sealed class EvaluationLedger(int samples, int blockSamples)
         _missing = _blocks.Length;
     }
 
-    /// <summary>Gives every open block to somebody: consecutive ones to each member, as evenly as possible.</summary>
+    /// <summary>
+    /// Gives every open block to somebody: consecutive ones to each member, as many as its leases say that it is fast for,
+    /// or as evenly as possible where there are more members than shards.
+    /// </summary>
     public ImmutableArray<EvaluationAssignment> AssignOpen(Membership membership)
     {
         int[] open = [.. Enumerable.Range(0, _blocks.Length).Where(i => !_blocks[i].IsIn && _blocks[i].Worker == Membership.Nobody)];
         int members = membership.Members.Length;
         if (open.Length == 0 || members == 0)
             return [];
+        int[] weights = [.. membership.Shares().Select(share => members > membership.Leases.Length ? 1 : share)];
+        int total = weights.Sum(), given = 0;
+        if (total == 0)
+            return [];
         ImmutableArray<EvaluationAssignment>.Builder assignments = ImmutableArray.CreateBuilder<EvaluationAssignment>();
         for (int rank = 0; rank < members; rank++)
         {
-            ImmutableArray<int> share = [.. open[(rank * open.Length / members)..((rank + 1) * open.Length / members)]];
+            ImmutableArray<int> share = [.. open[(given * open.Length / total)..((given + weights[rank]) * open.Length / total)]];
+            given += weights[rank];
             if (share.Length == 0)
                 continue;
             foreach (int block in share)
@@ -71,6 +79,9 @@ internal sealed class EvaluationLedger(int samples, int blockSamples)
         _missing--;
         return Verdict.Accepted;
     }
+
+    /// <summary>Whether blocks are awaited from a worker.</summary>
+    public bool IsOwedBy(int worker) => _blocks.Any(block => !block.IsIn && block.Worker == worker);
 
     /// <summary>Opens the blocks again that a worker will not deliver any more.</summary>
     public void Lose(int worker)

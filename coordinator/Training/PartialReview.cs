@@ -1,7 +1,5 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
-using Distributed.Models;
-using Distributed.Protos;
 using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Coordinator.Training;
@@ -15,26 +13,33 @@ internal sealed class PartialReview(RunDefinition run)
 {
     private const uint ExponentBits = 0x7F80_0000;
 
-    private readonly HashSet<int> _strayed = [];
-
-    /// <summary>What is wrong with a partial that was asked for; null: nothing that can be seen.</summary>
-    public PartialFault? FindFault(PartialArrived partial, int epoch, int step)
+    /// <summary>What is wrong with a partial by what it says of itself; null: nothing.</summary>
+    public PartialFault? FindFault(PartialArrived partial)
     {
         int expected = 0;
         (int first, int end) = run.Tree.Range(partial.Node);
         for (int shard = first; shard < end; shard++)
-            expected += run.Plan.MicrobatchSamples(shard, step);
+            expected += run.Plan.MicrobatchSamples(shard, partial.Order.Step);
         int bytes = run.Model.ParameterCount * sizeof(float);
         string? fault = partial.Gradient.Length != bytes ? $"its gradient has {partial.Gradient.Length} bytes, not {bytes}"
             : partial.Samples != expected ? $"it is over {partial.Samples} samples, not {expected}"
             : partial.Correct < 0 || partial.Correct > expected ? $"it counts {partial.Correct} right answers of {expected}"
             : null;
-        if (fault is not null)
-            return new PartialFault(fault, IsNonFinite: false);
-        return FindNonFinite(run.Model, TrainingWire.ReadVector(partial.Gradient.Span), partial.LossSum) is { } where
-            ? new PartialFault($"{where} is not finite (epoch {epoch + 1}, step {step + 1})", IsNonFinite: true)
-            : null;
+        return fault is null ? null : new PartialFault(fault, IsNonFinite: false);
     }
+
+    /// <summary>Names what is infinite or not a number in sums; null: nothing is.</summary>
+    public string? FindNonFinite(Partial sums)
+    {
+        int position = FindNonFinite(sums.Gradient.Values);
+        return position >= 0 ? $"the gradient of {run.Model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name}"
+            : double.IsFinite(sums.LossSum) ? null
+            : "the loss";
+    }
+
+    /// <summary>What is wrong with a partial that its sender was not ordered to send.</summary>
+    public static string DescribeStray(OrderId order) =>
+        $"the sender has no such order: run {order.RunId}, membership {order.MembershipVersion}, epoch {order.Epoch + 1}, step {order.Step + 1}";
 
     /// <summary>The same shard's partial was refused twice: one line that says whose, why, and over which samples.</summary>
     public string DescribeRepeated(PartialArrived partial, PartialFault fault, string firstWorker, string secondWorker)
@@ -47,14 +52,6 @@ internal sealed class PartialReview(RunDefinition run)
             ? $"training has diverged: {fault.Text} in {partial.Node}, samples {samples} of the training set, computed by {workers}; try a smaller --learning-rate"
             : $"the partials of {partial.Node} were refused of {workers}: {fault.Text}";
     }
-
-    /// <summary>Whether this is the first time that a member sends what nobody waits for.</summary>
-    public bool IsFirstStray(int worker) => _strayed.Add(worker);
-
-    public void Forget(int worker) => _strayed.Remove(worker);
-
-    /// <summary>Names what is infinite or not a number in a sum; null: nothing is.</summary>
-    public static string? FindNonFinite(ResolvedModel model, Partial sum) => FindNonFinite(model, sum.Gradient.Values, sum.LossSum);
 
     /// <summary>Index of the first value that is infinite or not a number; -1 when all are finite.</summary>
     public static int FindNonFinite(ReadOnlySpan<float> values)
@@ -75,13 +72,5 @@ internal sealed class PartialReview(RunDefinition run)
         }
 
         return -1;
-    }
-
-    private static string? FindNonFinite(ResolvedModel model, ReadOnlySpan<float> gradient, double lossSum)
-    {
-        int position = FindNonFinite(gradient);
-        return position >= 0 ? $"the gradient of {model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name}"
-            : double.IsFinite(lossSum) ? null
-            : "the loss";
     }
 }

@@ -45,18 +45,32 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
     }
 
     /// <summary>Takes a candidate in; false if there is none of that id (any more).</summary>
-    public bool Join(int worker)
+    /// <param name="sharesMemory">It has opened the shared memory that it was offered.</param>
+    /// <param name="source">Where its answers turn up, if not in the inbox.</param>
+    public bool Join(int worker, bool sharesMemory, out IEventSource? source)
     {
+        source = null;
         if (!_candidates.Remove(worker, out Peer? peer))
             return false;
+        source = peer.Link.Settle(sharesMemory);
         _members.Add(worker, peer);
         Membership = Membership.Join(peer.Link.Member);
         MostMembers = Math.Max(MostMembers, Count);
         Member member = Membership.Members[^1];
         // That a run's first workers come is no news; that one comes later may be the end of a trouble.
         Log.Joined(log, _hasDealt ? LogLevel.Warning : LogLevel.Information, member.Name, member.Id, member.Threads, member.InstructionSet);
-        journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}");
+        journal.Record(JournalKind.Joined, member.Name, $"from {member.Address}, {member.Threads} thread{(member.Threads == 1 ? "" : "s")}, {member.InstructionSet}, over {member.Exchange}");
         return true;
+    }
+
+    /// <summary>A candidate cannot take part.</summary>
+    public void Decline(int worker, string reason)
+    {
+        if (!_candidates.Remove(worker, out Peer? peer))
+            return;
+        Log.Refused(log, peer.Link.Member.Name, peer.Link.Member.Address, reason);
+        journal.Record(JournalKind.RefusedWorker, peer.Link.Member.Name, reason);
+        peer.Link.Close(reason);
     }
 
     /// <summary>Takes a worker out and deals its shards to the others; false if it was no member (any more).</summary>
@@ -65,8 +79,8 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         string name = NameOf(worker);
         if (_candidates.Remove(worker, out Peer? candidate))
         {
-            Log.Refused(log, name, candidate.Link.Member.Address, reason);
-            journal.Record(JournalKind.RefusedWorker, name, reason);
+            Log.CandidateLost(log, name, candidate.Link.Member.Address, reason);
+            journal.Record(JournalKind.Evicted, name, reason);
             candidate.Link.Close(reason);
             return false;
         }

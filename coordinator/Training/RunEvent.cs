@@ -1,4 +1,3 @@
-using System.Threading.Channels;
 using Distributed.Coordinator.Members;
 using Distributed.Reduction;
 
@@ -15,7 +14,11 @@ internal abstract record RunEvent
 internal sealed record WorkerCalled(IWorkerLink Link) : RunEvent;
 
 /// <summary>A welcomed worker has compiled the model: it is a member from now on.</summary>
-internal sealed record WorkerReady(int Worker) : RunEvent;
+/// <param name="SharesMemory">It has opened the shared memory that it was offered.</param>
+internal sealed record WorkerReady(int Worker, bool SharesMemory = false) : RunEvent;
+
+/// <summary>A welcomed worker says that it cannot take part.</summary>
+internal sealed record WorkerDeclined(int Worker, string Reason) : RunEvent;
 
 /// <summary>A worker's stream has ended, whoever ended it.</summary>
 internal sealed record WorkerLeft(int Worker, string Reason) : RunEvent;
@@ -45,37 +48,3 @@ internal sealed record BlockArrived(int Worker, OrderId Order, int Block, double
 
 /// <summary>Which order of the coordinator an answer belongs to.</summary>
 internal readonly record struct OrderId(string RunId, long MembershipVersion, int Epoch, int Step);
-
-/// <summary>Where everything that happens waits for the step loop, its only reader.</summary>
-internal sealed class RunInbox
-{
-    private readonly Channel<RunEvent> _events = Channel.CreateUnbounded<RunEvent>();
-
-    private RunEvent? _inHand;
-
-    /// <summary>Events that wait.</summary>
-    public int Count => _events.Reader.Count;
-
-    public void Post(RunEvent happened) => _events.Writer.TryWrite(happened);
-
-    /// <summary>The next event; with it the one before counts as handled.</summary>
-    public async ValueTask<RunEvent> TakeAsync(CancellationToken cancellation)
-    {
-        EndLast();
-        return _inHand = await _events.Reader.ReadAsync(cancellation).ConfigureAwait(false);
-    }
-
-    public bool TryTake(out RunEvent? happened)
-    {
-        EndLast();
-        bool isTaken = _events.Reader.TryRead(out happened);
-        _inHand = happened;
-        return isTaken;
-    }
-
-    private void EndLast()
-    {
-        _inHand?.Credit?.Release();
-        _inHand = null;
-    }
-}

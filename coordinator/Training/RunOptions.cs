@@ -1,5 +1,7 @@
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Status;
+using Distributed.Exchange;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Training;
@@ -46,6 +48,8 @@ internal sealed record RunOptions
     /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
     public string? OutputDirectory { get; init; }
 
+    public StatusOptions Status { get; init; } = new();
+
     /// <summary>Where checkpoints go; null: none are written.</summary>
     public string? CheckpointDirectory { get; init; }
 
@@ -86,6 +90,9 @@ internal sealed record RunOptions
 
     /// <summary>Samples in each block of the test set, the unit in which it is shared out.</summary>
     public int TestBlockSamples { get; init; } = 200;
+
+    /// <summary>How weights and gradients may travel.</summary>
+    public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
 
     public const string DefaultListen = "127.0.0.1:5000";
 
@@ -134,6 +141,7 @@ internal sealed record RunOptions
         if (IsSingleMachine && MinWorkers > Workers)
             throw new ConfigurationException($"--min-workers {MinWorkers} is more than --workers {Workers}, which start here");
         Optimizer.Validate();
+        Status.Validate();
         _ = ListenAddress();
     }
 

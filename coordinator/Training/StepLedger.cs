@@ -30,6 +30,9 @@ internal sealed class StepLedger(ReductionTree tree)
     private readonly Dictionary<TreeNode, (int Worker, long Version)> _awaited = [];
     private readonly HashSet<int> _open = [];
 
+    // Nodes that are in, and from whom.
+    private readonly Dictionary<TreeNode, int> _delivered = [];
+
     // Shards of which a partial was refused in this step, and whose it was.
     private readonly Dictionary<int, int> _refused = [];
     private int _activeShards;
@@ -48,6 +51,7 @@ internal sealed class StepLedger(ReductionTree tree)
         _awaited.Clear();
         _open.Clear();
         _refused.Clear();
+        _delivered.Clear();
         for (int shard = 0; shard < activeShards; shard++)
             _open.Add(shard);
     }
@@ -82,10 +86,21 @@ internal sealed class StepLedger(ReductionTree tree)
     }
 
     /// <summary>Judges a partial by what it says of itself.</summary>
-    public Verdict Accept(int worker, long membershipVersion, TreeNode node) =>
-        _awaited.TryGetValue(node, out (int Worker, long Version) order) && order == (worker, membershipVersion) && _awaited.Remove(node)
-            ? Verdict.Accepted
-            : Verdict.Stale;
+    public Verdict Accept(int worker, long membershipVersion, TreeNode node)
+    {
+        if (!_awaited.TryGetValue(node, out (int Worker, long Version) order) || order != (worker, membershipVersion))
+            return Verdict.Stale;
+        _awaited.Remove(node);
+        _delivered[node] = worker;
+        return Verdict.Accepted;
+    }
+
+    /// <summary>
+    /// Whether a worker that sends a stale partial has done something else than it was ordered: it still owes others, and
+    /// has not merely repeated itself.
+    /// </summary>
+    public bool Strays(int worker, TreeNode node) =>
+        _awaited.Values.Any(order => order.Worker == worker) && !(_delivered.TryGetValue(node, out int sender) && sender == worker);
 
     /// <summary>Opens the shards again that a worker will not deliver any more.</summary>
     public void Lose(int worker)

@@ -5,6 +5,7 @@ using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Output;
+using Distributed.Coordinator.Status;
 using Distributed.Models;
 using Distributed.Optimizers;
 using Distributed.Protos;
@@ -26,6 +27,7 @@ internal sealed class StepLoop
     private readonly RunInbox _inbox;
     private readonly IRunObserver _observer;
     private readonly RunJournal _journal;
+    private readonly RunMonitor _monitor;
     private readonly ILogger _log;
     private readonly TimeProvider _time;
     private readonly LocalFleet? _fleet;
@@ -34,11 +36,9 @@ internal sealed class StepLoop
     private readonly Quorum _quorum;
     private readonly StepLedger _steps;
     private readonly EvaluationLedger _evaluation;
-    private readonly PartialPool _pool;
-    private readonly TreeReduction _reduction;
     private readonly Optimizer _optimizer;
     private readonly VectorBuffer _weights;
-    private readonly PartialReview _review;
+    private readonly PartialIntake _intake;
     private readonly StepClock _clock;
     private readonly Phases _phases;
     private readonly CheckpointWriter? _checkpoints;
@@ -50,7 +50,6 @@ internal sealed class StepLoop
     private int _step;
     private EpochSums _sums;
     private ImmutableList<EpochReport> _reports;
-    private Partial? _sum;
     private int _staleAnswers;
     private string _lastLoss = "none ever joined";
     private long _lastLook;
@@ -59,37 +58,38 @@ internal sealed class StepLoop
     /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
     /// <param name="checkpoints">Null: none are written.</param>
     /// <param name="start">Where to go on; null: at the beginning.</param>
+    /// <param name="weights">Where they are to be, P values; null: anywhere.</param>
     public StepLoop(
         RunDefinition run,
         RunInbox inbox,
         IRunObserver observer,
-        RunJournal journal,
+        RunMonitor monitor,
         ILogger log,
         TimeProvider time,
         ILocalWorkers? localWorkers,
         LedgerFile? ledger,
         CheckpointWriter? checkpoints = null,
-        Checkpoint? start = null)
+        Checkpoint? start = null,
+        VectorBuffer? weights = null)
     {
         _run = run;
         _inbox = inbox;
         _observer = observer;
-        _journal = journal;
+        _monitor = monitor;
+        _journal = monitor.Journal;
         _log = log;
         _time = time;
         _start = _lastLook = time.GetTimestamp();
         _clock = new StepClock(time);
-        _fleet = localWorkers is null ? null : new LocalFleet(run.Options, localWorkers, journal, log);
+        _fleet = localWorkers is null ? null : new LocalFleet(run.Options, localWorkers, _journal, log);
         _ledger = ledger;
-        _roster = new Roster(run, journal, log);
+        _roster = new Roster(run, _journal, log);
         _quorum = new Quorum(run.Options.WorkerTimeout);
-        _review = new PartialReview(run);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
-        _pool = new PartialPool(run.Model.ParameterCount);
-        _reduction = new TreeReduction(run.Tree, _pool);
+        _intake = new PartialIntake(run, _steps, _roster, _journal, log, ledger);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
-        _weights = new VectorBuffer(run.Model.ParameterCount);
+        _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
         start?.Restore(run.Model, _weights, _optimizer);
         RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
@@ -97,6 +97,7 @@ internal sealed class StepLoop
         (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
         // What --max-steps had ended within an epoch is reported anew when the epoch goes on.
         _reports = [.. position.Reports.Take(position.Epoch)];
+        monitor.Begin(_reports, _phases);
     }
 
     private enum State
@@ -125,7 +126,11 @@ internal sealed class StepLoop
     /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
     /// <exception cref="RunFailedException">The run cannot go on.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public async Task<RunResult> RunAsync(CancellationToken stop)
+    public Task<RunResult> RunAsync(CancellationToken stop) =>
+        // A thread of its own: a thread of the pool would come back from each wait later, and might be another.
+        Task.Factory.StartNew(() => Run(stop), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    private RunResult Run(CancellationToken stop)
     {
         EvaluationResult? test = null;
         TimeSpan patience = _run.Options.StopDiskPatience;
@@ -133,17 +138,20 @@ internal sealed class StepLoop
         using CancellationTokenRegistration stopping = stop.Register(() =>
         {
             _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
+            _monitor.Stop();
             abandon.CancelAfter(_run.Options.StopGrace);
+            _inbox.Wake();
         });
+        using CancellationTokenRegistration abandoning = abandon.Token.Register(_inbox.Wake);
         using ITimer heartbeats = _time.CreateTimer(
             static inbox => ((RunInbox)inbox!).Post(new HeartbeatDue()), _inbox, _run.Options.HeartbeatInterval, _run.Options.HeartbeatInterval);
         try
         {
             while (!HasQuorum())
-                Handle(await _inbox.TakeAsync(stop).ConfigureAwait(false));
+                Handle(_inbox.Take(stop));
             while (!Position.IsEndOf(_run.Options))
             {
-                (EpochReport report, test) = await RunEpochAsync(stop, abandon.Token).ConfigureAwait(false);
+                (EpochReport report, test) = RunEpoch(stop, abandon.Token);
                 _reports = _reports.Add(report);
                 if (report.Steps == report.StepsPerEpoch)
                     (_epoch, _sums) = (_epoch + 1, default);
@@ -162,8 +170,7 @@ internal sealed class StepLoop
 
             while (_inbox.TryTake(out RunEvent? late))
                 (late as WorkerCalled)?.Link.Drain(farewell);
-            if (_checkpoints is not null)
-                await _checkpoints.FinishAsync(Position, _weights, _optimizer, patience).ConfigureAwait(false);
+            _checkpoints?.FinishAsync(Position, _weights, _optimizer, patience).GetAwaiter().GetResult();
         }
 
         return new RunResult(
@@ -173,23 +180,24 @@ internal sealed class StepLoop
     /// <summary>An epoch, or what is left of it.</summary>
     /// <param name="stop">Ends it after the step under way.</param>
     /// <param name="abandon">Ends it at once.</param>
-    private async Task<(EpochReport Report, EvaluationResult Test)> RunEpochAsync(CancellationToken stop, CancellationToken abandon)
+    private (EpochReport Report, EvaluationResult Test) RunEpoch(CancellationToken stop, CancellationToken abandon)
     {
+        using Activity? trace = RunTrace.StartEpoch(_epoch + 1);
         int steps = _run.StepsOfEpoch(_epoch);
         long start = Stopwatch.GetTimestamp() - (long)(_sums.Seconds * Stopwatch.Frequency);
         long lastSnapshot = start;
-        _progress.Latest = new RunSnapshot(_epoch + 1, _sums.Steps, steps, 0, 0, 0);
+        Show(steps);
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = await RunStepAsync(abandon).ConfigureAwait(false);
+            Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
-            _pool.Return(sum);
+            _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
+            _intake.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
-                _progress.Latest = new RunSnapshot(
-                    _epoch + 1, _step + 1, steps, _sums.LossSum / _sums.Samples, (double)_sums.Correct / _sums.Samples, _sums.Samples / _sums.Seconds);
+                Show(steps);
             }
 
             if (_step + 1 < steps)
@@ -198,7 +206,7 @@ internal sealed class StepLoop
         }
 
         long trained = Stopwatch.GetTimestamp();
-        EvaluationResult test = await EvaluateAsync(stop).ConfigureAwait(false);
+        EvaluationResult test = Evaluate(stop);
         double evaluation = Stopwatch.GetElapsedTime(trained).TotalSeconds;
         _phases.Evaluate += evaluation;
         EpochReport report = new(
@@ -213,7 +221,19 @@ internal sealed class StepLoop
             test.Loss,
             test.Accuracy,
             WeightsHash.Sha256(_weights.Values));
+        _monitor.AddEpoch(report, test, TimeSpan.FromSeconds(evaluation));
         return (report, test);
+    }
+
+    /// <summary>Lets everybody see how far the epoch is.</summary>
+    /// <param name="steps">That the run makes in it.</param>
+    private void Show(int steps)
+    {
+        double samples = Math.Max(1, _sums.Samples);
+        double rate = _sums.Samples > 0 ? _sums.Samples / _sums.Seconds : 0;
+        RunSnapshot position = new(_epoch + 1, _sums.Steps, steps, _sums.LossSum / samples, _sums.Correct / samples, rate);
+        _progress.Latest = position;
+        _monitor.Publish(position);
     }
 
     private void SaveIfDue(RunMoment moment)
@@ -223,25 +243,20 @@ internal sealed class StepLoop
     }
 
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
-    private async Task<Partial> RunStepAsync(CancellationToken cancellation)
+    private Partial RunStep(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartStep(_epoch + 1, _step + 1, _roster.Count);
         _clock.StartStep();
         _state = State.Training;
         _roster.Rebalance();
         int active = _run.Plan.ActiveShards(_step);
         _steps.Begin(active);
-        _reduction.Begin(active, [_run.Tree.Root]);
-        _sum = null;
+        _intake.Begin(active);
         Order();
         while (!_steps.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
 
-        Partial sum = _sum ?? throw new InvalidOperationException("the step is complete, but its sum is not");
-        if (sum.Samples != _run.Plan.StepSamples(_step))
-            throw new InvalidOperationException($"the step's sum is over {sum.Samples} samples, not {_run.Plan.StepSamples(_step)}");
-        // Finite partials may add up to what no float32 can hold.
-        if (PartialReview.FindNonFinite(_run.Model, sum) is { } where)
-            throw new RunFailedException($"training has diverged: the sum of {where} is not finite (epoch {_epoch + 1}, step {_step + 1}); try a smaller --learning-rate");
+        Partial sum = _intake.TakeSum(_epoch, _step);
         _clock.EndExchange(_phases);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
         if (_clock.IsUndisturbed)
@@ -251,13 +266,15 @@ internal sealed class StepLoop
         return sum;
     }
 
-    private async Task<EvaluationResult> EvaluateAsync(CancellationToken cancellation)
+    private EvaluationResult Evaluate(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartEvaluation(_epoch + 1);
         _state = State.Evaluating;
+        _roster.Rebalance();
         _evaluation.Begin();
         Order();
         while (!_evaluation.IsComplete)
-            Handle(await _inbox.TakeAsync(cancellation).ConfigureAwait(false));
+            Handle(_inbox.Take(cancellation));
         EvaluationResult result = _evaluation.Sum();
         return double.IsFinite(result.Loss)
             ? result
@@ -271,6 +288,8 @@ internal sealed class StepLoop
             return;
         Membership membership = _roster.Membership;
         OrderId order = new(_run.RunId, membership.Version, _epoch, _step);
+        _monitor.Change(membership);
+        _monitor.Enter(_state == State.Evaluating ? RunState.Evaluating : RunState.Training);
         if (_state == State.Training)
         {
             foreach (StepAssignment assignment in _steps.AssignOpen(membership))
@@ -293,6 +312,7 @@ internal sealed class StepLoop
         {
             case QuorumChange.Lost:
                 Log.Paused(_log, _roster.Count, WorkersNeeded);
+                _monitor.Enter(RunState.Paused);
                 _journal.Record(JournalKind.Paused, null, $"{_roster.Count} of at least {WorkersNeeded} workers are there");
                 break;
             case QuorumChange.Regained when _state != State.Gathering:
@@ -318,7 +338,10 @@ internal sealed class StepLoop
                 _roster.Welcome(called.Link);
                 break;
             case WorkerReady ready:
-                Admit(ready.Worker);
+                Admit(ready);
+                break;
+            case WorkerDeclined declined:
+                _roster.Decline(declined.Worker, declined.Reason);
                 break;
             case WorkerLeft left:
                 Lose(left.Worker, left.Reason);
@@ -333,64 +356,34 @@ internal sealed class StepLoop
         }
     }
 
+    private bool IsDue(OrderId order, State state) =>
+        _state == state && (order.RunId, order.Epoch, order.Step) == (_run.RunId, _epoch, _step);
+
     private void Add(PartialArrived partial)
     {
-        if (_state != State.Training
-            || (partial.Order.RunId, partial.Order.Epoch, partial.Order.Step) != (_run.RunId, _epoch, _step)
-            || _steps.Accept(partial.Worker, partial.Order.MembershipVersion, partial.Node) != Verdict.Accepted)
-        {
+        IntakeResult result = _intake.Take(partial, IsDue(partial.Order, State.Training));
+        if (result.Verdict == Verdict.Stale)
             _staleAnswers++;
-            if (_roster.Membership.Find(partial.Worker) is not null && _review.IsFirstStray(partial.Worker))
-                NoteRefusal(partial, $"it is of epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1}, where nobody waits for it");
-            return;
-        }
-
-        _clock.NoteAnswer(partial.Worker, partial.Compute);
-        if (_review.FindFault(partial, _epoch, _step) is { } fault)
-        {
-            Refuse(partial, fault);
-            return;
-        }
-
-        Partial held = _pool.Rent();
-        TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
-        (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        _ledger?.Note(partial.Node, _roster.NameOf(partial.Worker));
-        _sum = _reduction.Offer(partial.Node, held, out _) ?? _sum;
-        if (_steps.FindCulprit(partial.Node, partial.Worker) is { } culprit)
-            Lose(culprit, $"another worker's partial for {partial.Node} is finite where its own was not");
-    }
-
-    /// <summary>Has a bad partial's shards computed again, elsewhere; bad twice, the run is over.</summary>
-    private void Refuse(PartialArrived partial, PartialFault fault)
-    {
-        _clock.Disturb();
-        NoteRefusal(partial, fault.Text);
-        if (_steps.FindRefused(partial.Node) is { } earlier)
-            throw new RunFailedException(_review.DescribeRepeated(partial, fault, _roster.NameOf(earlier), _roster.NameOf(partial.Worker)));
-        _steps.Refuse(partial.Node, partial.Worker);
-        // Not finite: it may be the weights' fault. The rest no worker in order sends.
-        if (fault.IsNonFinite)
-            Order();
         else
-            Lose(partial.Worker, $"its partial for {partial.Node} was refused: {fault.Text}");
-    }
-
-    private void NoteRefusal(PartialArrived partial, string fault)
-    {
-        string name = _roster.NameOf(partial.Worker);
-        Log.RefusedPartial(_log, name, $"{partial.Node}", fault);
-        _journal.Record(JournalKind.RefusedPartial, name, $"{partial.Node}: {fault}");
+            _clock.NoteAnswer(partial.Worker, partial.Compute);
+        if (result.Verdict == Verdict.Accepted)
+            _monitor.AddAnswer(partial.Worker, partial.Samples);
+        if (result.Verdict == Verdict.Refused)
+            _clock.Disturb();
+        if (result.Lost is { } lost)
+            Lose(lost.Worker, lost.Reason);
+        else if (result.Verdict == Verdict.Refused)
+            Order();
     }
 
     private void Add(BlockArrived block)
     {
-        Verdict verdict = _state != State.Evaluating || (block.Order.RunId, block.Order.Epoch, block.Order.Step) != (_run.RunId, _epoch, _step)
-            ? Verdict.Stale
-            : _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span);
-        if (verdict == Verdict.Stale)
-            _staleAnswers++;
-        else if (verdict == Verdict.Refused)
+        Verdict verdict = IsDue(block.Order, State.Evaluating)
+            ? _evaluation.Accept(block.Worker, block.Order.MembershipVersion, block.Block, block.LossSum, block.Correct, block.Predictions.Span)
+            : Verdict.Stale;
+        _staleAnswers += verdict == Verdict.Stale ? 1 : 0;
+        bool strays = verdict == Verdict.Stale && _state == State.Evaluating && _evaluation.IsOwedBy(block.Worker);
+        if (verdict == Verdict.Refused || strays)
             Lose(block.Worker, $"its score of block {block.Block} of the test set was refused");
     }
 
@@ -398,11 +391,14 @@ internal sealed class StepLoop
 
     private TimeSpan Now => _time.GetElapsedTime(_start);
 
-    private void Admit(int worker)
+    private void Admit(WorkerReady ready)
     {
-        if (!_roster.Join(worker))
+        if (!_roster.Join(ready.Worker, ready.SharesMemory, out IEventSource? source))
             return;
-        _fleet?.NoteMember(_roster[worker].Member.Name);
+        if (source is not null)
+            _inbox.Attach(source);
+        _monitor.Join(_roster[ready.Worker], _roster.Membership);
+        _fleet?.NoteMember(_roster[ready.Worker].Member.Name);
         if (_state == State.Gathering)
             return;
         // Between steps newcomers wait for the next one; in a step only if nobody else can do the work.
@@ -414,9 +410,9 @@ internal sealed class StepLoop
     private void Lose(int worker, string reason)
     {
         string name = _roster.NameOf(worker);
-        _review.Forget(worker);
         if (!_roster.Remove(worker, reason))
             return;
+        _monitor.Lose(worker, _roster.Membership);
         _lastLoss = $"{name} was lost: {reason}";
         _clock.Disturb();
         _steps.Lose(worker);

@@ -1,10 +1,17 @@
 namespace Distributed.Reduction;
 
 /// <summary>The sums over the samples of one node of the reduction tree.</summary>
-public sealed class Partial(int parameters)
+/// <param name="gradient">Its memory.</param>
+public sealed class Partial(VectorBuffer gradient)
 {
+    /// <param name="parameters">P.</param>
+    public Partial(int parameters)
+        : this(new VectorBuffer(parameters))
+    {
+    }
+
     /// <summary>P gradients.</summary>
-    public VectorBuffer Gradient { get; } = new(parameters);
+    public VectorBuffer Gradient { get; } = gradient;
 
     /// <summary>Cross-entropy, in nats.</summary>
     public double LossSum { get; set; }
@@ -25,13 +32,13 @@ public sealed class Partial(int parameters)
 }
 
 /// <summary>Lends partials, the one returned last first, since its memory is still in the cache. Thread-safe.</summary>
-public sealed class PartialPool(int parameters)
+public class PartialPool(int parameters)
 {
     private readonly Stack<Partial> _free = new();
     private readonly Lock _lock = new();
 
     /// <summary>A partial with any content.</summary>
-    public Partial Rent()
+    public virtual Partial Rent()
     {
         lock (_lock)
         {
@@ -42,7 +49,7 @@ public sealed class PartialPool(int parameters)
         return new Partial(parameters);
     }
 
-    public void Return(Partial partial)
+    public virtual void Return(Partial partial)
     {
         lock (_lock)
             _free.Push(partial);

@@ -52,14 +52,14 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
         int coordinators = 1;
         cluster.StartCoordinator();
         for (int i = 0; i < 3; i++)
-            cluster.StartWorker();
+            StartWorker();
         foreach (int moment in moments)
         {
             if (!await ReachAsync(files.Ledger, moment, cluster.Coordinator))
                 break;
             output.WriteLine($"step {moment}: {await DisturbAsync()}");
             if (cluster.Workers.Count == stopped.Count)
-                cluster.StartWorker();
+                StartWorker();
         }
 
         await cluster.Coordinator.SucceedAsync();
@@ -74,6 +74,8 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
         double longest = ledger.Max(static line => line.Milliseconds);
         output.WriteLine($"{coordinators} coordinators, {ledger.Count} steps made for {Steps}, the longest took {longest:0} ms");
         Assert.InRange(longest, 0, TimeSpan.FromSeconds(HeartbeatTimeout).TotalMilliseconds + s_recomputation.TotalMilliseconds);
+
+        void StartWorker() => cluster.StartWorker(random.Next(2) == 0 ? "grpc" : "auto");
 
         async Task<string> DisturbAsync()
         {
@@ -105,7 +107,7 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
                     return "a worker told to go";
                 default:
                     if (cluster.Workers.Count < MostWorkers)
-                        cluster.StartWorker();
+                        StartWorker();
                     return "a worker started";
             }
         }

@@ -108,6 +108,16 @@ internal sealed partial class ProgramRun : IAsyncDisposable
         return $"http://{line[(line.LastIndexOf(' ') + 1)..]}";
     }
 
+    /// <summary>Waits until so many lines with this text have come.</summary>
+    public async Task LinesAsync(string text, int count)
+    {
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        deadline.CancelAfter(Deadline);
+        using PeriodicTimer looks = new(TimeSpan.FromMilliseconds(20));
+        while ((Output + Errors).Split('\n').Count(line => line.Contains(text, StringComparison.Ordinal)) < count)
+            await looks.WaitForNextTickAsync(deadline.Token);
+    }
+
     public bool IsRunning => !_process.HasExited;
 
     /// <summary>Sends a signal to a process that may have ended by itself meanwhile; whether it was still there.</summary>

@@ -22,9 +22,11 @@ internal sealed class RemoteCluster(string[] coordinatorOptions) : IAsyncDisposa
     public void StartCoordinator(params string[] more) =>
         Coordinator = Keep(ProgramRun.Coordinator(["train", "--workers", "0", "--listen", _address, .. coordinatorOptions, .. more]));
 
-    public ProgramRun StartWorker(int threads = 1)
+    /// <param name="exchange">How it may exchange: grpc, or auto for shared memory where there is some.</param>
+    public ProgramRun StartWorker(string exchange = "auto")
     {
-        ProgramRun worker = Keep(ProgramRun.Worker("--coordinator", $"http://{_address}", "--threads", $"{threads}", "--name", $"w{++_workers}"));
+        ProgramRun worker = Keep(ProgramRun.Worker(
+            "--coordinator", $"http://{_address}", "--threads", "1", "--name", $"w{++_workers}", "--exchange", exchange));
         Workers.Add(worker);
         return worker;
     }

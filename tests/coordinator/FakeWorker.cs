@@ -34,6 +34,9 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
 
     public bool IsDrained { get; private set; }
 
+    /// <summary>Whether it remembers <see cref="Orders"/>.</summary>
+    public bool KeepsOrders { get; set; } = true;
+
     public List<(OrderId Order, ImmutableArray<TreeNode> Nodes)> Orders { get; } = [];
 
     /// <summary>Called on the welcome; false keeps the worker from becoming ready.</summary>
@@ -46,9 +49,12 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
             inbox.Post(new WorkerReady(id));
     }
 
+    public IEventSource? Settle(bool sharesMemory) => null;
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
-        Orders.Add((order, nodes));
+        if (KeepsOrders)
+            Orders.Add((order, nodes));
         if (!OnStep(order))
             return;
         int active = _run.Plan.ActiveShards(order.Step);

@@ -1,3 +1,4 @@
+using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
@@ -39,12 +40,12 @@ public sealed class HandshakeTests
         await call.RequestStream.WriteAsync(
             new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = "new", Threads = 1, InstructionSet = "none" } },
             TestContext.Current.CancellationToken);
-        WorkerCalled called = Assert.IsType<WorkerCalled>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        WorkerCalled called = Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal("new", called.Link.Member.Name);
         await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, TestContext.Current.CancellationToken);
-        Assert.Equal(called.Link.Member.Id, Assert.IsType<WorkerReady>(await _inbox.TakeAsync(TestContext.Current.CancellationToken)).Worker);
+        Assert.Equal(called.Link.Member.Id, Assert.IsType<WorkerReady>(_inbox.Take(TestContext.Current.CancellationToken)).Worker);
         await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = "tired" } }, TestContext.Current.CancellationToken);
-        WorkerLeft left = Assert.IsType<WorkerLeft>(await _inbox.TakeAsync(TestContext.Current.CancellationToken));
+        WorkerLeft left = Assert.IsType<WorkerLeft>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal(called.Link.Member.Id, left.Worker);
         Assert.Contains("tired", left.Reason, StringComparison.Ordinal);
     }
@@ -61,5 +62,5 @@ public sealed class HandshakeTests
     }
 
     private Task<CoordinatorServer> StartAsync() =>
-        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
+        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), new ExchangeSeam(null), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
 }

@@ -38,7 +38,7 @@ public sealed class LeaseBalancerTests
 
         // And back, once it is as fast as the others again.
         cluster.Speeds[slow] = cluster.Speeds[slow] with { Round = seconds };
-        cluster.Run(Steps);
+        cluster.Run(Steps + (int)(1 / cluster.StepSeconds()));
         Assert.True(cluster.StepSeconds() <= cluster.IdealSeconds() * 1.25, $"after recovery: {string.Join(',', cluster.Shares)}, before {string.Join(',', before)}");
     }
 
@@ -97,6 +97,41 @@ public sealed class LeaseBalancerTests
         Assert.Equal([4, 4], cluster.Shares);
     }
 
+    /// <summary>As under a container's limit of half a processor: 50 ms in each 100 at full speed, and then a standstill.</summary>
+    [Theory]
+    [InlineData(0.4e-3)]
+    [InlineData(1e-3)]
+    [InlineData(5e-3)]
+    public void Worker_WithHalfAProcessor_GetsFewerShards(double seconds)
+    {
+        Cluster cluster = new(8, [new WorkerSpeed(1, seconds, 0.2e-3), new WorkerSpeed(1, seconds, 0.2e-3)], noise: 0.02);
+        double period = double.NaN, used = 0;
+        cluster.Disturb = (_, worker, compute) => worker == 1 ? Throttle(compute) : compute;
+        cluster.Run(Math.Max(1000, (int)(10 / cluster.StepSeconds())));
+        double start = cluster.Now;
+        cluster.Run(500);
+        Assert.InRange(cluster.Shares[1], 2, 3);
+        // Ideally the one does two thirds of the work while the other does the rest, at half the speed.
+        Assert.InRange((cluster.Now - start) / 500, 0, ((8 * seconds * 2 / 3) + 0.2e-3) * 1.25);
+
+        double Throttle(double compute)
+        {
+            double now = cluster.Now;
+            while (compute > 0)
+            {
+                double current = Math.Floor((now / 0.1) + 1e-9) * 0.1;
+                if (current != period)
+                    (period, used) = (current, 0);
+                double run = Math.Min(compute, Math.Min(0.05 - used, current + 0.1 - now));
+                (compute, used, now) = (compute - run, used + run, now + run);
+                if (compute > 0)
+                    now = current + 0.1;
+            }
+
+            return now - cluster.Now;
+        }
+    }
+
     [Fact]
     public void Cluster_InItsFirstSecond_ChangesNothing()
     {
@@ -152,6 +187,9 @@ public sealed class LeaseBalancerTests
 
         public int Changes { get; private set; }
 
+        /// <summary>Seconds since the start.</summary>
+        public double Now { get; private set; }
+
         public void Run(int steps)
         {
             for (int step = 0; step < steps; step++)
@@ -173,7 +211,9 @@ public sealed class LeaseBalancerTests
                         rank + 1, Speeds[rank].Threads, Shares[rank], TimeSpan.FromSeconds(compute), TimeSpan.FromSeconds(compute + Speeds[rank].Latency)));
                 }
 
-                _balancer.Note(timings, timings.Max(static timing => timing.Answered));
+                TimeSpan exchange = timings.Max(static timing => timing.Answered);
+                _balancer.Note(timings, exchange);
+                Now += exchange.TotalSeconds;
             }
         }
 

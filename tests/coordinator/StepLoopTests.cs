@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Local;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Distributed.Reduction;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -84,22 +85,30 @@ public sealed class StepLoopTests : IDisposable
         Assert.True(actual.StaleAnswers > 0);
     }
 
-    [Fact]
-    public async Task Partial_OfAnotherRunMembershipOrStep_IsDroppedAndCounted()
+    public static TheoryData<int> WrongAnswers => [.. Enumerable.Range(0, s_wrongAnswers.Length)];
+
+    private static readonly Func<PartialArrived, PartialArrived>[] s_wrongAnswers =
+    [
+        static answer => answer with { Order = answer.Order with { RunId = "other" } },
+        static answer => answer with { Order = answer.Order with { MembershipVersion = answer.Order.MembershipVersion + 1 } },
+        static answer => answer with { Order = answer.Order with { Step = answer.Order.Step + 1 } },
+        static answer => answer with { Order = answer.Order with { Epoch = answer.Order.Epoch + 1 } },
+        static answer => answer with { Node = answer.Node.Parent },
+        static answer => answer with { Node = answer.Node.Sibling },
+    ];
+
+    [Theory]
+    [MemberData(nameof(WrongAnswers))]
+    public async Task Partial_OfAnotherRunMembershipStepOrLease_IsRefusedByNameAndComputedElsewhere(int wrong)
     {
         RunResult expected = await RunAsync(1);
-        RunResult actual = await RunAsync(2, static workers => workers[0].OnAnswer = static answer =>
-        [
-            answer with { Order = answer.Order with { RunId = "other" } },
-            answer with { Order = answer.Order with { MembershipVersion = answer.Order.MembershipVersion + 1 } },
-            answer with { Order = answer.Order with { Step = answer.Order.Step + 1 } },
-            answer with { Order = answer.Order with { Epoch = answer.Order.Epoch + 1 } },
-            answer with { Worker = 2 },
-            answer with { Node = answer.Node.Parent },
-            answer,
-        ]);
+        RunResult actual = await RunAsync(2, workers => workers[0].OnAnswer = answer => [answer.Order is { Epoch: 0, Step: 1 } ? s_wrongAnswers[wrong](answer) : answer]);
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
-        Assert.True(actual.StaleAnswers >= 6 * expected.Epochs.Sum(static epoch => epoch.Steps));
+        Assert.True(actual.StaleAnswers > 0);
+        JournalEntry refused = Assert.Single(_journal.Latest(), static entry => entry.Kind == JournalKind.RefusedPartial);
+        Assert.Equal("fake-1", refused.Worker);
+        Assert.StartsWith("shards ", refused.Text, StringComparison.Ordinal);
+        Assert.Equal("fake-1", Assert.Single(_journal.Latest(), static entry => entry.Kind == JournalKind.Evicted).Worker);
     }
 
     [Fact]
@@ -167,16 +176,6 @@ public sealed class StepLoopTests : IDisposable
     }
 
     [Fact]
-    public async Task Partial_OfAnotherStep_IsRefusedByNameOnce()
-    {
-        await RunAsync(2, static workers => workers[0].OnAnswer = static answer => [answer with { Order = answer.Order with { Step = answer.Order.Step + 1 } }, answer]);
-        JournalEntry refused = Assert.Single(_journal.Latest(), static entry => entry.Kind == JournalKind.RefusedPartial);
-        Assert.Equal("fake-1", refused.Worker);
-        Assert.Contains("step 2", refused.Text, StringComparison.Ordinal);
-        Assert.Contains("shards 0..3", refused.Text, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public async Task Worker_AnsweringAfterItsEviction_IsNotHeardAndMayJoinAgain()
     {
         RunResult expected = await RunAsync(1);
@@ -231,7 +230,8 @@ public sealed class StepLoopTests : IDisposable
             if (order is { Epoch: 0, Step: 1 })
             {
                 _inbox.Post(new WorkerCalled(candidate));
-                _inbox.Post(new WorkerLeft(9, "it said goodbye: it cannot run the model: too large"));
+                _inbox.Post(new WorkerDeclined(9, "it cannot run the model: too large"));
+                _inbox.Post(new WorkerLeft(9, "it cannot run the model: too large"));
             }
 
             return true;
@@ -381,7 +381,7 @@ public sealed class StepLoopTests : IDisposable
             _inbox.Post(new WorkerCalled(fake));
         _observer.Ended.Clear();
         _journal = new RunJournal(TimeProvider.System);
-        StepLoop loop = new(run, _inbox, _observer, _journal, NullLogger.Instance, _time, options.IsSingleMachine ? _local : null, null);
+        StepLoop loop = new(run, _inbox, _observer, new RunMonitor(options, _journal), NullLogger.Instance, _time, options.IsSingleMachine ? _local : null, null);
         RunResult result = await loop.RunAsync(TestContext.Current.CancellationToken);
         while (_inbox.TryTake(out _))
         {

@@ -6,7 +6,12 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Distributed.Tests;
 
+/// <summary>Alone in the process while it measures memory.</summary>
+[CollectionDefinition(nameof(SessionTests), DisableParallelization = true)]
+public sealed class SessionTestsAlone;
+
 /// <summary>The worker's end of the wire, with a coordinator that says what the test wants.</summary>
+[Collection(nameof(SessionTests))]
 public sealed class SessionTests
 {
     private readonly FakeCoordinator _coordinator = new();
@@ -76,6 +81,27 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public async Task Worker_JoiningAgainAndAgain_NeedsNoMoreMemory()
+    {
+        const int ToWarmUp = 20, Times = 120;
+        long before = 0;
+        for (int time = 0; time < Times; time++)
+        {
+            if (time == ToWarmUp)
+                before = GC.GetTotalMemory(forceFullCollection: true);
+            FakeCoordinator coordinator = new();
+            coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+            Task<SessionEnd> running = RunAsync(coordinator, TestContext.Current.CancellationToken);
+            await coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+            coordinator.HangUp();
+            Assert.Equal(SessionEnd.Lost, await running);
+        }
+
+        // Less than a kilobyte each time.
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 100_000);
+    }
+
+    [Fact]
     public void Backoff_WaitsLongerEachTimeButNeverTooLong()
     {
         Backoff backoff = new(new Random(1));
@@ -88,10 +114,12 @@ public sealed class SessionTests
         Assert.InRange(backoff.Next(), Backoff.First * 0.75, Backoff.First * 1.25);
     }
 
-    private Task<SessionEnd> RunAsync(CancellationToken stop)
+    private Task<SessionEnd> RunAsync(CancellationToken stop) => RunAsync(_coordinator, stop);
+
+    private static Task<SessionEnd> RunAsync(FakeCoordinator coordinator, CancellationToken stop)
     {
         WorkerOptions options = new() { Coordinator = new Uri("http://127.0.0.1:1"), Threads = 1, Name = "tested" };
-        return new CoordinatorSession(_coordinator, options, TimeProvider.System, NullLogger.Instance).RunAsync(stop)
+        return new CoordinatorSession(coordinator, options, TimeProvider.System, NullLogger.Instance).RunAsync(stop)
             .WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
     }
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Distributed.CommandLine;
+using Distributed.Exchange;
 using Distributed.Worker.Session;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -30,6 +31,13 @@ internal static class JoinCommand
         DefaultValueFactory = static _ => 600,
     };
 
+    private static readonly Option<ExchangeChoice> Exchange = new("--exchange")
+    {
+        Description = "How weights and gradients travel: over shared memory (shm) if the coordinator is on this host, else grpc; or one of them alone",
+        DefaultValueFactory = static _ => ExchangeChoice.Auto,
+        HelpName = "auto|shm|grpc",
+    };
+
     private static readonly Option<string?> TokenFile = new(JoinToken.Option)
     {
         Description = $"File with the join token, where the coordinator asks for one (default: the environment variable {JoinToken.Variable})",
@@ -54,6 +62,7 @@ internal static class JoinCommand
         root.Options.Add(Threads);
         root.Options.Add(Name);
         root.Options.Add(ConnectTimeout);
+        root.Options.Add(Exchange);
         foreach (Option option in (ReadOnlySpan<Option>)[TokenFile, Authority, Certificate, Key])
             root.Options.Add(option);
         root.Options.Add(Owned);
@@ -70,6 +79,7 @@ internal static class JoinCommand
         {
             Coordinator = uri,
             Threads = parsed.GetValue(Threads),
+            Exchange = parsed.GetValue(Exchange),
             ConnectTimeout = TimeSpan.FromSeconds(parsed.GetValue(ConnectTimeout)),
             Token = JoinToken.Read(parsed.GetValue(TokenFile)),
             Tls = ClientTls.Load(parsed.GetValue(Authority), parsed.GetValue(Certificate), parsed.GetValue(Key)),

@@ -41,11 +41,12 @@ internal sealed class ShardStore
         Shard held = _shards[shard] ??= new Shard(samples, _imageLength);
         images.CopyTo(held.Images.AsSpan((int)((long)firstSample * _imageLength)));
         labels.CopyTo(held.Labels.AsSpan(firstSample));
-        held.Received += labels.Length;
+        // Behind the samples: another thread looks whether all are there.
+        Volatile.Write(ref held.Received, held.Received + labels.Length);
     }
 
     /// <summary>Whether all samples of the shard have come.</summary>
-    public bool IsComplete(int shard) => _shards[shard] is { } held && held.Received >= held.Labels.Length;
+    public bool IsComplete(int shard) => Volatile.Read(ref _shards[shard]) is { } held && Volatile.Read(ref held.Received) >= held.Labels.Length;
 
     /// <summary>Fetches the microbatch that a shard contributes to a step.</summary>
     /// <param name="images">Receives the images, dense, pixels divided by 255.</param>
@@ -84,6 +85,6 @@ internal sealed class ShardStore
 
         public int OrderEpoch { get; set; } = -1;
 
-        public int Received { get; set; }
+        public int Received;
     }
 }

@@ -45,14 +45,15 @@ internal sealed unsafe class StepExecutor : IDisposable
     private int _epoch;
     private int _step;
 
-    public StepExecutor(Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads)
+    /// <param name="pool">Where partials are kept; null: in this process's own memory.</param>
+    public StepExecutor(Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads, PartialPool? pool = null)
     {
         _network = network;
         _plan = plan;
         _shards = shards;
         _tests = tests;
         _tree = new ReductionTree(plan.Shards);
-        Pool = new PartialPool(network.Model.ParameterCount);
+        Pool = pool ?? new PartialPool(network.Model.ParameterCount);
         _reduction = new TreeReduction(_tree, Pool);
         _threads = new ComputePool(network, threads);
         _work = new int[plan.Shards];

@@ -3,14 +3,14 @@ namespace Distributed.Worker.Compute;
 /// <summary>The blocks of the test set that this worker was given.</summary>
 internal sealed class TestStore
 {
-    private readonly (byte[] Images, byte[] Labels)?[] _blocks;
+    private readonly Block?[] _blocks;
     private readonly int _imageLength;
 
     /// <param name="blocks">How many blocks the test set is cut into.</param>
     /// <param name="imageLength">Bytes an image.</param>
     public TestStore(int blocks, int imageLength)
     {
-        _blocks = new (byte[], byte[])?[blocks];
+        _blocks = new Block?[blocks];
         _imageLength = imageLength;
     }
 
@@ -19,9 +19,15 @@ internal sealed class TestStore
     {
         if ((uint)block >= (uint)_blocks.Length || labels.IsEmpty || images.Length != labels.Length * _imageLength)
             throw new ArgumentException($"{images.Length} bytes of images and {labels.Length} labels do not make block {block} of the test set");
-        _blocks[block] = (images.ToArray(), labels.ToArray());
+        Volatile.Write(ref _blocks[block], new Block(images.ToArray(), labels.ToArray()));
     }
 
-    public (byte[] Images, byte[] Labels) Get(int block) =>
-        _blocks[block] ?? throw new InvalidOperationException($"block {block} of the test set is not here");
+    /// <summary>Whether a block has come. From any thread.</summary>
+    public bool Has(int block) => (uint)block < (uint)_blocks.Length && Volatile.Read(ref _blocks[block]) is not null;
+
+    public (byte[] Images, byte[] Labels) Get(int block) => _blocks[block] is { } held
+        ? (held.Images, held.Labels)
+        : throw new InvalidOperationException($"block {block} of the test set is not here");
+
+    private sealed record Block(byte[] Images, byte[] Labels);
 }

@@ -1,3 +1,4 @@
+using Distributed.Exchange;
 using Distributed.Protos;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
@@ -53,7 +54,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
         using (run)
         {
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
-            Outbox outbox = new(run.Executor.Pool);
+            Outbox outbox = new(run.Executor.Pool, run.Shared);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox);
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {
@@ -78,6 +79,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     ProtocolVersion = TrainingWire.ProtocolVersion,
                     Name = options.Name,
                     Threads = (uint)options.Threads,
+                    SharedMemory = options.Exchange != ExchangeChoice.Grpc && SharedSegment.Folder() is not null,
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),
                     JoinToken = options.Token?.Reveal() ?? "",
                 },
@@ -109,14 +111,14 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     private async Task<RunContext> PrepareAsync(
         AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, Welcome welcome, CancellationToken cancellation)
     {
-        Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads), CancellationToken.None);
+        Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads, options.Exchange), CancellationToken.None);
         try
         {
             TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
             while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
                 await call.RequestStream.WriteAsync(new WorkerMessage { Heartbeat = new Heartbeat() }, cancellation).ConfigureAwait(false);
             RunContext run = await creating.ConfigureAwait(false);
-            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, cancellation).ConfigureAwait(false);
+            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready { SharedMemory = run.Shared is not null } }, cancellation).ConfigureAwait(false);
             return run;
         }
         catch (ConfigurationException exception)
@@ -185,9 +187,11 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                 case CoordinatorMessage.ContentOneofCase.ShardData:
                     ShardData shard = message.ShardData;
                     run.Shards.Add((int)shard.Shard, (int)shard.FirstSample, shard.Images.Span, shard.Labels.Span);
+                    orders.NoteData();
                     break;
                 case CoordinatorMessage.ContentOneofCase.TestData:
                     run.Tests.Add((int)message.TestData.Block, message.TestData.Images.Span, message.TestData.Labels.Span);
+                    orders.NoteData();
                     break;
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using Distributed.Exchange;
 using Distributed.Protos;
 using Distributed.Reduction;
 using Distributed.Worker.Compute;
@@ -12,9 +13,16 @@ namespace Distributed.Worker.Session;
 /// </summary>
 internal sealed class OrderQueue : IResultSink, IDisposable
 {
+    // A ring is never lost but with the process that was to ring: this makes up for that.
+    private static readonly TimeSpan LongestSleep = TimeSpan.FromSeconds(1);
+
+    // From the last partial of a step to the next order it takes the coordinator less than this.
+    private static readonly TimeSpan Patience = TimeSpan.FromMicroseconds(100);
+
     private readonly RunContext _run;
     private readonly Outbox _outbox;
-    private readonly BlockingCollection<(CoordinatorMessage Order, long Arrived)> _orders = [];
+    private readonly ConcurrentQueue<CoordinatorMessage> _orders = new();
+    private readonly Bell _bell;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TreeNode[] _nodes;
     private readonly Thread _thread;
@@ -26,6 +34,7 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     {
         _run = run;
         _outbox = outbox;
+        _bell = run.Shared?.Bell ?? new ProcessBell();
         _nodes = new TreeNode[shards];
         _thread = new Thread(Run) { IsBackground = true, Name = "compute 0" };
         _thread.Start();
@@ -38,7 +47,14 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     public bool IsStopped { get; private set; }
 
     /// <summary>Adds a step, an evaluation or the last order of all, to drain.</summary>
-    public void Add(CoordinatorMessage order) => _orders.Add((order, Stopwatch.GetTimestamp()));
+    public void Add(CoordinatorMessage order)
+    {
+        _orders.Enqueue(order);
+        _bell.Ring();
+    }
+
+    /// <summary>Samples have come, for which an order may be waiting.</summary>
+    public void NoteData() => _bell.Ring();
 
     public void DeliverPartial(TreeNode node, Partial partial) => _outbox.SendPartial(_step, node, partial, Stopwatch.GetElapsedTime(_arrived));
 
@@ -57,23 +73,17 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     public void Dispose()
     {
         _isStopping = true;
-        _orders.CompleteAdding();
+        _bell.Ring();
         // The executor's memory must not go while a kernel writes to it.
         _thread.Join();
-        _orders.Dispose();
     }
 
     private void Run()
     {
         try
         {
-            foreach ((CoordinatorMessage order, long arrived) in _orders.GetConsumingEnumerable())
-            {
-                _arrived = arrived;
-                if (_isStopping || order.ContentCase == CoordinatorMessage.ContentOneofCase.Drain)
-                    break;
+            while (Take() is { } order && order.ContentCase != CoordinatorMessage.ContentOneofCase.Drain)
                 CarryOut(order);
-            }
 
             _ended.SetResult();
         }
@@ -83,6 +93,51 @@ internal sealed class OrderQueue : IResultSink, IDisposable
         }
     }
 
+    /// <summary>Waits for the next order and for the samples it is about; null when there is to be none any more.</summary>
+    private CoordinatorMessage? Take()
+    {
+        CoordinatorMessage? order = null;
+        while (!_isStopping)
+        {
+            int seen = _bell.Look();
+            if (order is null && !_orders.TryDequeue(out order))
+                _run.Shared?.TryTake(out order);
+            // By the clock of who carries it out: what an order waits for samples is no computing.
+            _arrived = Stopwatch.GetTimestamp();
+            if (order is not null && HasSamplesFor(order))
+                return order;
+            _bell.WaitPast(seen, LongestSleep, Patience);
+        }
+
+        return null;
+    }
+
+    /// <summary>An order through shared memory may overtake the samples, which come over gRPC.</summary>
+    private bool HasSamplesFor(CoordinatorMessage order)
+    {
+        if (order.Evaluate is { } evaluate)
+            return evaluate.Blocks.All(block => _run.Tests.Has((int)block));
+        if (order.Step is not { } step)
+            return true;
+        int active = _run.Plan.ActiveShards((int)step.Id.Step);
+        foreach (Node node in step.Nodes)
+        {
+            (int first, int end) = _run.Tree.Range(new TreeNode((int)node.Level, (int)node.Index));
+            for (int shard = first; shard < Math.Min(end, active); shard++)
+            {
+                if (!_run.Shards.IsComplete(shard))
+                    return false;
+            }
+        }
+
+        return true;
+    }
+
+    private ReadOnlySpan<float> WeightsOf(Google.Protobuf.ByteString sent) =>
+        !sent.IsEmpty ? TrainingWire.ReadVector(sent.Span)
+        : _run.Shared is { } shared ? shared.Weights.Values
+        : throw new InvalidDataException("the order has no weights");
+
     private void CarryOut(CoordinatorMessage order)
     {
         if (order.Step is { } step)
@@ -91,12 +146,12 @@ internal sealed class OrderQueue : IResultSink, IDisposable
             for (int i = 0; i < step.Nodes.Count; i++)
                 _nodes[i] = new TreeNode((int)step.Nodes[i].Level, (int)step.Nodes[i].Index);
             _run.Executor.Train(
-                TrainingWire.ReadVector(step.Weights.Span), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
+                WeightsOf(step.Weights), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
         }
         else if (order.Evaluate is { } evaluate)
         {
             _step = evaluate.Id;
-            _run.Executor.Evaluate(TrainingWire.ReadVector(evaluate.Weights.Span), [.. evaluate.Blocks.Select(static block => (int)block)], this);
+            _run.Executor.Evaluate(WeightsOf(evaluate.Weights), [.. evaluate.Blocks.Select(static block => (int)block)], this);
         }
     }
 }

@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using Distributed.Protos;
 using Distributed.Reduction;
+using Distributed.Worker.Exchange;
 using Google.Protobuf;
 using Grpc.Core;
 using Partial = Distributed.Reduction.Partial;
@@ -8,7 +9,8 @@ using Partial = Distributed.Reduction.Partial;
 namespace Distributed.Worker.Session;
 
 /// <summary>Messages on their way to the coordinator, written in order by one loop: a gRPC stream takes one writer at a time.</summary>
-internal sealed class Outbox(PartialPool pool)
+/// <param name="shared">The shorter way for answers, where there is one.</param>
+internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
 {
     private static readonly WorkerMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
 
@@ -25,24 +27,29 @@ internal sealed class Outbox(PartialPool pool)
     }
 
     /// <param name="partial">Goes back to the pool when it is written.</param>
-    public void SendPartial(StepId step, TreeNode node, Partial partial, TimeSpan compute) => _messages.Writer.TryWrite((
-        new WorkerMessage
+    public void SendPartial(StepId step, TreeNode node, Partial partial, TimeSpan compute)
+    {
+        WorkerMessage message = new()
         {
             Partial = new Protos.Partial
             {
                 Id = step,
                 Node = new Node { Level = (uint)node.Level, Index = (uint)node.Index },
-                Gradient = TrainingWire.Wrap(partial.Gradient.Bytes),
                 LossSum = partial.LossSum,
                 Correct = (uint)partial.Correct,
                 Samples = (uint)partial.Samples,
                 ComputeMicroseconds = (uint)compute.TotalMicroseconds,
             },
-        },
-        partial));
+        };
+        if (shared?.TrySend(message, partial) == true)
+            return;
+        message.Partial.Gradient = TrainingWire.Wrap(partial.Gradient.Bytes);
+        _messages.Writer.TryWrite((message, partial));
+    }
 
-    public void SendBlock(StepId step, int block, double lossSum, int correct, byte[] predictions) => _messages.Writer.TryWrite((
-        new WorkerMessage
+    public void SendBlock(StepId step, int block, double lossSum, int correct, byte[] predictions)
+    {
+        WorkerMessage message = new()
         {
             BlockResult = new BlockResult
             {
@@ -52,8 +59,10 @@ internal sealed class Outbox(PartialPool pool)
                 Correct = (uint)correct,
                 Predictions = UnsafeByteOperations.UnsafeWrap(predictions),
             },
-        },
-        null));
+        };
+        if (shared?.TrySend(message) != true)
+            _messages.Writer.TryWrite((message, null));
+    }
 
     /// <summary>Writes until <see cref="Close"/>; then ends the worker's side of the stream.</summary>
     public async Task WriteToAsync(IClientStreamWriter<WorkerMessage> stream, CancellationToken cancellation)

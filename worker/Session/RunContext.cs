@@ -1,9 +1,12 @@
 using System.Text;
 using Distributed.Data;
 using Distributed.Engine;
+using Distributed.Exchange;
 using Distributed.Models;
 using Distributed.Protos;
+using Distributed.Reduction;
 using Distributed.Worker.Compute;
+using Distributed.Worker.Exchange;
 
 namespace Distributed.Worker.Session;
 
@@ -12,9 +15,10 @@ internal sealed class RunContext : IDisposable
 {
     private readonly Network _network;
 
-    private RunContext(Welcome welcome, Network network, ShardPlan plan, int threads)
+    private RunContext(Welcome welcome, Network network, ShardPlan plan, int threads, SharedMemoryLink? shared)
     {
         _network = network;
+        Shared = shared;
         RunId = welcome.RunId;
         WorkerId = (int)welcome.WorkerId;
         HeartbeatInterval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
@@ -22,7 +26,9 @@ internal sealed class RunContext : IDisposable
         Shards = new ShardStore(plan, network.Model.Input.Length);
         int blockSamples = Math.Max(1, (int)welcome.TestBlockSamples);
         Tests = new TestStore(((int)welcome.TestSamples + blockSamples - 1) / blockSamples, network.Model.Input.Length);
-        Executor = new StepExecutor(network, plan, Shards, Tests, threads);
+        Tree = new ReductionTree(plan.Shards);
+        Plan = plan;
+        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool);
     }
 
     public string RunId { get; }
@@ -39,11 +45,18 @@ internal sealed class RunContext : IDisposable
 
     public StepExecutor Executor { get; }
 
+    public ShardPlan Plan { get; }
+
+    public ReductionTree Tree { get; }
+
+    /// <summary>Null: everything goes over gRPC.</summary>
+    public SharedMemoryLink? Shared { get; }
+
     public int ParameterCount => _network.Model.ParameterCount;
 
     /// <summary>Compiles everything, so that the first order is carried out as fast as any.</summary>
     /// <exception cref="ConfigurationException">The model or the plan is not one this worker can run.</exception>
-    public static RunContext Create(Welcome welcome, int threads)
+    public static RunContext Create(Welcome welcome, int threads, ExchangeChoice exchange)
     {
         ShardPlan plan;
         try
@@ -57,7 +70,8 @@ internal sealed class RunContext : IDisposable
 
         SampleShape input = new((int)welcome.ImageHeight, (int)welcome.ImageWidth, (int)welcome.ImageChannels);
         ResolvedModel model = ModelResolver.Resolve(ModelJson.Read(Encoding.UTF8.GetBytes(welcome.ModelJson), "the coordinator's model"), input, (int)welcome.Classes);
-        RunContext run = new(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads);
+        SharedMemoryLink? shared = SharedMemoryLink.TryOpen(welcome.SharedMemory, exchange, model.ParameterCount);
+        RunContext run = new(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads, shared);
         run.Executor.WarmUp();
         return run;
     }
@@ -66,5 +80,6 @@ internal sealed class RunContext : IDisposable
     {
         Executor.Dispose();
         _network.Dispose();
+        Shared?.Dispose();
     }
 }

@@ -1,4 +1,5 @@
 using Distributed.CommandLine;
+using Distributed.Exchange;
 
 namespace Distributed.Worker.Session;
 
@@ -19,6 +20,9 @@ internal sealed record WorkerOptions
     /// </summary>
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>How weights and gradients may travel.</summary>
+    public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
+
     /// <summary>What lets this worker in; null: nothing.</summary>
     public JoinToken? Token { get; init; }
 
@@ -35,6 +39,8 @@ internal sealed record WorkerOptions
             throw new ConfigurationException($"--coordinator must be a URL such as http://127.0.0.1:5000, not '{Coordinator}'");
         if (Coordinator.Scheme == Uri.UriSchemeHttp && Tls != ClientTls.Default)
             throw new ConfigurationException($"--tls-ca, --tls-cert and --tls-key need an https:// URL, not --coordinator {Coordinator}");
+        if (Exchange == ExchangeChoice.Shm && SharedSegment.Folder() is null)
+            throw new ConfigurationException(ExchangeKind.Unavailable);
         if (Threads is < 1 or > 1024)
             throw new ConfigurationException($"--threads must be from 1 to 1024, not {Threads}");
         if (string.IsNullOrWhiteSpace(Name) || Name.Length > 100 || Name.Any(char.IsControl))
