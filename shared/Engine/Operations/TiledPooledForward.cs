@@ -11,8 +11,8 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     where TAlgorithm : IConvolutionAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    /// <summary>Tiles that are transformed, multiplied and transformed back together: a multiple of the register tile's 4 rows, few enough for the caches.</summary>
-    private const int BlockTiles = 16;
+    /// <summary>Tiles that are transformed, multiplied and transformed back together: many, so that each of the many matrices is fetched once.</summary>
+    private const int BlockTiles = 32;
 
     private readonly TransformedKernel<TAlgorithm, TLanes> _kernel;
     private readonly TileBuffer _tiles, _products;
