@@ -5,17 +5,33 @@ using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Checkpoints;
 
+/// <summary>Where checkpoints are written.</summary>
+internal interface ICheckpointStore
+{
+    /// <summary>Writes a checkpoint, for as long as the disk takes, and removes those that are not needed any more.</summary>
+    /// <returns>Its path and size in bytes.</returns>
+    /// <exception cref="RunFailedException">A file cannot be written.</exception>
+    /// <exception cref="IOException">The directory cannot be.</exception>
+    /// <exception cref="UnauthorizedAccessException">The directory may not be.</exception>
+    (string Path, long Bytes) Write(RunDefinition run, RunPosition position, float[] weights, IReadOnlyList<OptimizerVector> state);
+}
+
 /// <summary>
 /// --checkpoint-dir: a directory a checkpoint, named for the steps done. One appears whole or not at all, whatever befalls
 /// process, machine or disk, and the last <see cref="Kept"/> stay. One run at a time: the lock goes with the process.
 /// </summary>
-internal sealed class CheckpointFolder : IDisposable
+internal sealed class CheckpointFolder : ICheckpointStore, IDisposable
 {
     public const int Kept = 3;
 
     private const string Prefix = "checkpoint-";
     private const string LockName = ".lock";
     private const string NameFormat = "D10";
+
+    // What an IOException's HResult is when somebody else holds a file: EWOULDBLOCK on Unix.
+    private const int LockedLinux = 11;
+    private const int LockedMac = 35;
+    private const int LockedWindows = unchecked((int)0x80070020);
 
     private readonly string _directory;
     private readonly FileStream _lock;
@@ -45,9 +61,7 @@ internal sealed class CheckpointFolder : IDisposable
         }
         catch (Exception refusal) when (FileFault.Is(refusal))
         {
-            string fault = File.Exists(Path.Combine(directory, LockName)) && refusal is IOException and not DirectoryNotFoundException
-                ? "another run is using it"
-                : FileFault.Describe(refusal);
+            string fault = refusal.HResult is LockedLinux or LockedMac or LockedWindows ? "another run is using it" : FileFault.Describe(refusal);
             throw new ConfigurationException($"--checkpoint-dir {directory} cannot be used: {fault}", refusal);
         }
 
@@ -95,11 +109,6 @@ internal sealed class CheckpointFolder : IDisposable
             : throw new ConfigurationException($"--checkpoint-dir {_directory}: no checkpoint in it can be used; move them away to begin anew, or give another directory");
     }
 
-    /// <summary>Writes a checkpoint and removes those that are not needed any more.</summary>
-    /// <returns>Its path and size in bytes.</returns>
-    /// <exception cref="RunFailedException">A file cannot be written.</exception>
-    /// <exception cref="IOException">The directory cannot be.</exception>
-    /// <exception cref="UnauthorizedAccessException">The directory may not be.</exception>
     public (string Path, long Bytes) Write(RunDefinition run, RunPosition position, float[] weights, IReadOnlyList<OptimizerVector> state)
     {
         string name = Prefix + position.Steps.ToString(NameFormat, CultureInfo.InvariantCulture);

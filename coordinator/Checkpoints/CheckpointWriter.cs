@@ -22,7 +22,7 @@ internal sealed record CheckpointStatus(string? Path, int Epoch, int Step, DateT
 /// </summary>
 internal sealed class CheckpointWriter
 {
-    private readonly CheckpointFolder _folder;
+    private readonly ICheckpointStore _store;
     private readonly RunDefinition _run;
     private readonly RunJournal _journal;
     private readonly ILogger _log;
@@ -34,9 +34,9 @@ internal sealed class CheckpointWriter
     private CheckpointStatus? _latest;
 
     /// <param name="start">Where the run begins; that need not be written again.</param>
-    public CheckpointWriter(CheckpointFolder folder, RunDefinition run, Checkpoint? start, RunJournal journal, ILogger log)
+    public CheckpointWriter(ICheckpointStore store, RunDefinition run, Checkpoint? start, RunJournal journal, ILogger log)
     {
-        _folder = folder;
+        _store = store;
         _run = run;
         _taken = start?.Position;
         _journal = journal;
@@ -109,7 +109,7 @@ internal sealed class CheckpointWriter
         long start = Stopwatch.GetTimestamp();
         try
         {
-            (string path, long bytes) = _folder.Write(_run, position, _weights, _state);
+            (string path, long bytes) = _store.Write(_run, position, _weights, _state);
             TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
             Volatile.Write(ref _latest, new CheckpointStatus(
                 path, position.Place.Epoch, position.Place.Step, DateTimeOffset.UtcNow, elapsed.TotalSeconds, bytes, LastError: null));

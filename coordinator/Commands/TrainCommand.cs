@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Coordinator.Terminal;
 using Distributed.Coordinator.Training;
@@ -36,6 +37,7 @@ internal static class TrainCommand
         Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
         Option<ExchangeChoice> exchange = new("--exchange") { Description = "how weights and gradients travel: over shared memory (shm) where a worker is on this host, else grpc; or one of them alone", DefaultValueFactory = _ => defaults.Exchange, HelpName = "auto|shm|grpc" };
         SecurityOptions security = new();
+        StatusSettings status = new();
         OptimizerOptions optimizer = new();
         DatasetOptions data = new($"default: {DefaultDataset}");
 
@@ -45,6 +47,7 @@ internal static class TrainCommand
         foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, exchange, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
         security.AddTo(command);
+        status.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
         {
             RunOptions options = security.Read(parsed, new RunOptions
@@ -71,19 +74,31 @@ internal static class TrainCommand
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
                 Resume = parsed.GetValue(resume),
                 OutputDirectory = parsed.GetValue(output),
+                Status = status.Read(parsed),
             });
             // Results go to standard output, what is only of interest to standard error.
             TextWriter notices = parsed.InvocationConfiguration.Error;
-            using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
-            RunOutcome outcome = await TrainingRun.ExecuteAsync(
-                options,
-                token => data.LoadAsync(parsed, DefaultDataset, token),
-                live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
-                notices,
-                cancellation).ConfigureAwait(false);
-            RunResult result = outcome.Result;
-            string scores = result.LastEpoch is { } last ? $"test accuracy {last.TestAccuracy:0.0000}, test loss {last.TestLoss:0.0000}, " : "";
-            notices.WriteLine($"{outcome.Folder}: {scores}weights {result.WeightsSha256}");
+            await using RunStatus shown = new(options, notices);
+            RunOutcome outcome;
+            try
+            {
+                using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
+                outcome = await TrainingRun.ExecuteAsync(
+                    options,
+                    token => data.LoadAsync(parsed, DefaultDataset, token),
+                    live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
+                    shown,
+                    notices,
+                    cancellation).ConfigureAwait(false);
+                RunResult result = outcome.Result;
+                string scores = result.LastEpoch is { } last ? $"test accuracy {last.TestAccuracy:0.0000}, test loss {last.TestLoss:0.0000}, " : "";
+                notices.WriteLine($"{outcome.Folder}: {scores}weights {result.WeightsSha256}");
+            }
+            finally
+            {
+                await shown.LingerAsync(cancellation).ConfigureAwait(false);
+            }
+
             return outcome.CheckpointError is { } error ? throw new RunFailedException($"the run is done, but its last checkpoint could not be written: {error}") : 0;
         });
         return command;

@@ -90,6 +90,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(admission);
+        builder.Services.AddSingleton<RefusalLog>();
         builder.Services.AddSingleton(exchange);
         builder.Services.AddSingleton<TrainingService>();
         builder.Services.AddGrpc(grpc =>
@@ -113,7 +114,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         catch (Exception exception) when (exception is IOException or SocketException)
         {
             await app.DisposeAsync().ConfigureAwait(false);
-            throw new ConfigurationException($"{listen.Option} {listen.Text}: {Describe(exception)}", exception);
+            throw new ConfigurationException($"{listen.Option} {listen.Text}: {DescribeBindFailure(exception)}", exception);
         }
 
         // In the order of the calls above; the last is the local workers' own, where they have one.
@@ -130,7 +131,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         await _app.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static string Describe(Exception exception)
+    /// <summary>Why a port could not be opened, in a few words.</summary>
+    internal static string DescribeBindFailure(Exception exception)
     {
         for (Exception? cause = exception; cause is not null; cause = cause.InnerException)
         {

@@ -32,10 +32,15 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     private SharedMemoryChannel? _offered;
     private SharedMemoryChannel? _shared;
     private long _lastHeard = time.GetTimestamp();
+    private long _bytesSent, _bytesReceived;
 
     public Member Member { get; private set; } = member;
 
     public TimeSpan Silence => time.GetElapsedTime(Volatile.Read(ref _lastHeard));
+
+    public long BytesSent => Volatile.Read(ref _bytesSent);
+
+    public long BytesReceived => Volatile.Read(ref _bytesReceived);
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -139,7 +144,12 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     }
 
     /// <summary>Notes that the worker is alive.</summary>
-    public void Hear() => Volatile.Write(ref _lastHeard, time.GetTimestamp());
+    /// <param name="bytes">Size of what was heard.</param>
+    public void Hear(int bytes = 0)
+    {
+        Volatile.Write(ref _lastHeard, time.GetTimestamp());
+        Interlocked.Add(ref _bytesReceived, bytes);
+    }
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
     public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
@@ -149,7 +159,10 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         await foreach (IEnumerable<CoordinatorMessage> messages in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
             foreach (CoordinatorMessage message in messages)
+            {
                 await stream.WriteAsync(message, cancellation).ConfigureAwait(false);
+                Interlocked.Add(ref _bytesSent, message.CalculateSize());
+            }
         }
 
         timer.Dispose();

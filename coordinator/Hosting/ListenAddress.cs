@@ -16,6 +16,19 @@ internal sealed record ListenAddress(string Option, string Text, IPEndPoint EndP
         return new ListenAddress(option, text, new IPEndPoint(Resolve(option, text[..colon]), port));
     }
 
+    /// <summary>The host as it was given.</summary>
+    public string Host => Text[..Text.LastIndexOf(':')];
+
+    /// <summary>Where programs on this machine call.</summary>
+    /// <param name="port">The port that was opened.</param>
+    /// <param name="isEncrypted">Whether it speaks TLS.</param>
+    public Uri ToLocalUri(int port, bool isEncrypted = false)
+    {
+        IPAddress host = EndPoint.Address;
+        host = host.Equals(IPAddress.Any) ? IPAddress.Loopback : host.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : host;
+        return new UriBuilder(isEncrypted ? Uri.UriSchemeHttps : Uri.UriSchemeHttp, host.ToString(), port).Uri;
+    }
+
     private static IPAddress Resolve(string option, string host)
     {
         if (host is "*" or "+")

@@ -1,4 +1,5 @@
 using System.IO.Pipelines;
+using System.Runtime.CompilerServices;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Distributed.Coordinator.Hosting;
@@ -44,6 +45,8 @@ internal sealed class MessageLimit
 
     private sealed class Reader(PipeReader inner, MessageLimit limit) : PipeReader
     {
+        // Once for each piece of a message that the network brings.
+        [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
         public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
             Check(await inner.ReadAsync(cancellationToken).ConfigureAwait(false));
 

@@ -10,7 +10,7 @@ namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
 internal sealed class TrainingService(
-    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RunJournal journal, TimeProvider time, ILogger<TrainingService> log) : Protos.Training.TrainingBase
+    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RefusalLog refusals, TimeProvider time) : Protos.Training.TrainingBase
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
@@ -27,9 +27,7 @@ internal sealed class TrainingService(
         HttpContext call = context.GetHttpContext();
         if ((admission.Refuse(hello.JoinToken, call.Request.IsHttps, call.Connection.ClientCertificate) ?? Refuse(hello)) is { } refusal)
         {
-            string name = IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)";
-            Log.Refused(log, name, context.Peer, refusal);
-            journal.Record(JournalKind.RefusedWorker, name, refusal);
+            refusals.Report(IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)", context.Peer, refusal);
             await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
             return;
         }
@@ -90,7 +88,7 @@ internal sealed class TrainingService(
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            link.Hear();
+            link.Hear(stream.Current.CalculateSize());
             // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
             if (stream.Current.Heartbeat is null)
                 await credits.WaitAsync(cancellation).ConfigureAwait(false);

@@ -16,6 +16,12 @@ internal interface IWorkerLink
     /// <summary>How long nothing has been heard from it.</summary>
     TimeSpan Silence { get; }
 
+    /// <summary>Bytes of messages to the worker.</summary>
+    long BytesSent => 0;
+
+    /// <summary>Bytes of messages from it.</summary>
+    long BytesReceived => 0;
+
     /// <summary>Tells the worker everything about the run.</summary>
     void Welcome(RunDefinition run, long membershipVersion);
 

@@ -1,6 +1,10 @@
+using System.Text.Json.Serialization;
+using Distributed.Coordinator.Status;
+
 namespace Distributed.Coordinator.Training;
 
 /// <summary>What kind of thing befell a run. Their names in snake case are part of the status endpoint's contract.</summary>
+[JsonConverter(typeof(SnakeCaseEnum<JournalKind>))]
 internal enum JournalKind
 {
     /// <summary>A worker has joined.</summary>

@@ -1,5 +1,6 @@
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Optimizers;
 
@@ -46,6 +47,8 @@ internal sealed record RunOptions
 
     /// <summary>Where run.json and model.safetensors go; null: runs/ and the time.</summary>
     public string? OutputDirectory { get; init; }
+
+    public StatusOptions Status { get; init; } = new();
 
     /// <summary>Where checkpoints go; null: none are written.</summary>
     public string? CheckpointDirectory { get; init; }
@@ -138,6 +141,7 @@ internal sealed record RunOptions
         if (IsSingleMachine && MinWorkers > Workers)
             throw new ConfigurationException($"--min-workers {MinWorkers} is more than --workers {Workers}, which start here");
         Optimizer.Validate();
+        Status.Validate();
         _ = ListenAddress();
     }
 

@@ -15,6 +15,9 @@ internal sealed class StepClock(TimeProvider time)
     /// <summary>From the step's start to its last partial.</summary>
     public TimeSpan Exchange { get; private set; }
 
+    /// <summary>The last step, from its orders to the updated weights.</summary>
+    public TimeSpan Step => time.GetElapsedTime(_start, _mark);
+
     /// <summary>What each worker took for its part.</summary>
     public IEnumerable<WorkerTiming> Timings => _timings.Values;
 

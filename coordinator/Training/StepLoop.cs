@@ -5,6 +5,7 @@ using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Output;
+using Distributed.Coordinator.Status;
 using Distributed.Models;
 using Distributed.Optimizers;
 using Distributed.Protos;
@@ -26,6 +27,7 @@ internal sealed class StepLoop
     private readonly RunInbox _inbox;
     private readonly IRunObserver _observer;
     private readonly RunJournal _journal;
+    private readonly RunMonitor _monitor;
     private readonly ILogger _log;
     private readonly TimeProvider _time;
     private readonly LocalFleet? _fleet;
@@ -61,7 +63,7 @@ internal sealed class StepLoop
         RunDefinition run,
         RunInbox inbox,
         IRunObserver observer,
-        RunJournal journal,
+        RunMonitor monitor,
         ILogger log,
         TimeProvider time,
         ILocalWorkers? localWorkers,
@@ -73,18 +75,19 @@ internal sealed class StepLoop
         _run = run;
         _inbox = inbox;
         _observer = observer;
-        _journal = journal;
+        _monitor = monitor;
+        _journal = monitor.Journal;
         _log = log;
         _time = time;
         _start = _lastLook = time.GetTimestamp();
         _clock = new StepClock(time);
-        _fleet = localWorkers is null ? null : new LocalFleet(run.Options, localWorkers, journal, log);
+        _fleet = localWorkers is null ? null : new LocalFleet(run.Options, localWorkers, _journal, log);
         _ledger = ledger;
-        _roster = new Roster(run, journal, log);
+        _roster = new Roster(run, _journal, log);
         _quorum = new Quorum(run.Options.WorkerTimeout);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
-        _intake = new PartialIntake(run, _steps, _roster, journal, log, ledger);
+        _intake = new PartialIntake(run, _steps, _roster, _journal, log, ledger);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
@@ -94,6 +97,7 @@ internal sealed class StepLoop
         (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
         // What --max-steps had ended within an epoch is reported anew when the epoch goes on.
         _reports = [.. position.Reports.Take(position.Epoch)];
+        monitor.Begin(_reports, _phases);
     }
 
     private enum State
@@ -134,6 +138,7 @@ internal sealed class StepLoop
         using CancellationTokenRegistration stopping = stop.Register(() =>
         {
             _journal.Record(JournalKind.Stopping, null, "told to stop: finishing the step");
+            _monitor.Stop();
             abandon.CancelAfter(_run.Options.StopGrace);
             _inbox.Wake();
         });
@@ -177,21 +182,22 @@ internal sealed class StepLoop
     /// <param name="abandon">Ends it at once.</param>
     private (EpochReport Report, EvaluationResult Test) RunEpoch(CancellationToken stop, CancellationToken abandon)
     {
+        using Activity? trace = RunTrace.StartEpoch(_epoch + 1);
         int steps = _run.StepsOfEpoch(_epoch);
         long start = Stopwatch.GetTimestamp() - (long)(_sums.Seconds * Stopwatch.Frequency);
         long lastSnapshot = start;
-        _progress.Latest = new RunSnapshot(_epoch + 1, _sums.Steps, steps, 0, 0, 0);
+        Show(steps);
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = _sums.Steps; _step < steps; _step++)
         {
             Partial sum = RunStep(abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
+            _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
             _intake.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
-                _progress.Latest = new RunSnapshot(
-                    _epoch + 1, _step + 1, steps, _sums.LossSum / _sums.Samples, (double)_sums.Correct / _sums.Samples, _sums.Samples / _sums.Seconds);
+                Show(steps);
             }
 
             if (_step + 1 < steps)
@@ -215,7 +221,19 @@ internal sealed class StepLoop
             test.Loss,
             test.Accuracy,
             WeightsHash.Sha256(_weights.Values));
+        _monitor.AddEpoch(report, test, TimeSpan.FromSeconds(evaluation));
         return (report, test);
+    }
+
+    /// <summary>Lets everybody see how far the epoch is.</summary>
+    /// <param name="steps">That the run makes in it.</param>
+    private void Show(int steps)
+    {
+        double samples = Math.Max(1, _sums.Samples);
+        double rate = _sums.Samples > 0 ? _sums.Samples / _sums.Seconds : 0;
+        RunSnapshot position = new(_epoch + 1, _sums.Steps, steps, _sums.LossSum / samples, _sums.Correct / samples, rate);
+        _progress.Latest = position;
+        _monitor.Publish(position);
     }
 
     private void SaveIfDue(RunMoment moment)
@@ -227,6 +245,7 @@ internal sealed class StepLoop
     /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
     private Partial RunStep(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartStep(_epoch + 1, _step + 1, _roster.Count);
         _clock.StartStep();
         _state = State.Training;
         _roster.Rebalance();
@@ -249,6 +268,7 @@ internal sealed class StepLoop
 
     private EvaluationResult Evaluate(CancellationToken cancellation)
     {
+        using Activity? trace = RunTrace.StartEvaluation(_epoch + 1);
         _state = State.Evaluating;
         _roster.Rebalance();
         _evaluation.Begin();
@@ -268,6 +288,8 @@ internal sealed class StepLoop
             return;
         Membership membership = _roster.Membership;
         OrderId order = new(_run.RunId, membership.Version, _epoch, _step);
+        _monitor.Change(membership);
+        _monitor.Enter(_state == State.Evaluating ? RunState.Evaluating : RunState.Training);
         if (_state == State.Training)
         {
             foreach (StepAssignment assignment in _steps.AssignOpen(membership))
@@ -290,6 +312,7 @@ internal sealed class StepLoop
         {
             case QuorumChange.Lost:
                 Log.Paused(_log, _roster.Count, WorkersNeeded);
+                _monitor.Enter(RunState.Paused);
                 _journal.Record(JournalKind.Paused, null, $"{_roster.Count} of at least {WorkersNeeded} workers are there");
                 break;
             case QuorumChange.Regained when _state != State.Gathering:
@@ -343,6 +366,8 @@ internal sealed class StepLoop
             _staleAnswers++;
         else
             _clock.NoteAnswer(partial.Worker, partial.Compute);
+        if (result.Verdict == Verdict.Accepted)
+            _monitor.AddAnswer(partial.Worker, partial.Samples);
         if (result.Verdict == Verdict.Refused)
             _clock.Disturb();
         if (result.Lost is { } lost)
@@ -372,6 +397,7 @@ internal sealed class StepLoop
             return;
         if (source is not null)
             _inbox.Attach(source);
+        _monitor.Join(_roster[ready.Worker], _roster.Membership);
         _fleet?.NoteMember(_roster[ready.Worker].Member.Name);
         if (_state == State.Gathering)
             return;
@@ -386,6 +412,7 @@ internal sealed class StepLoop
         string name = _roster.NameOf(worker);
         if (!_roster.Remove(worker, reason))
             return;
+        _monitor.Lose(worker, _roster.Membership);
         _lastLoss = $"{name} was lost: {reason}";
         _clock.Disturb();
         _steps.Lose(worker);

@@ -5,6 +5,7 @@ using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Local;
 using Distributed.Coordinator.Output;
 using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Status;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Exchange;
@@ -30,13 +31,13 @@ internal static class TrainingRun
     /// <exception cref="RunFailedException">The run could not be carried out.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop; where the checkpoint is, stands in the notices.</exception>
     public static async Task<RunOutcome> ExecuteAsync(
-        RunOptions options, Func<CancellationToken, Task<LocatedDataset>> loadDataset, IRunObserver observer, TextWriter notices, CancellationToken cancellation)
+        RunOptions options, Func<CancellationToken, Task<LocatedDataset>> loadDataset, IRunObserver observer, RunStatus status, TextWriter notices, CancellationToken cancellation)
     {
         long began = Stopwatch.GetTimestamp();
         options.Validate();
         Admission admission = Admission.Open(options);
         ModelDefinition model = BuiltInModels.Load(options.Model);
-        RunJournal journal = new(TimeProvider.System);
+        RunJournal journal = status.Monitor.Journal;
         using CheckpointFolder? checkpoints = CheckpointFolder.Open(options);
         RunFolder folder = RunFolder.Open(options.OutputDirectory, DateTimeOffset.Now);
         try
@@ -45,11 +46,20 @@ internal static class TrainingRun
             Task<RunDefinition> loading = Task.Run(() => DefineAsync(options, model, start, loadDataset, cancellation), cancellation);
             (RunDefinition run, RunResult result, CheckpointStatus? checkpoint) = options.MaxSteps == 0 || start?.Position.IsEndOf(options) == true
                 ? await SkipTrainingAsync(loading, start).ConfigureAwait(false)
-                : await TrainAsync(options, admission, loading, checkpoints, start, journal, observer, notices, cancellation).ConfigureAwait(false);
+                : await TrainAsync(options, admission, loading, folder, checkpoints, start, observer, status, notices, cancellation).ConfigureAwait(false);
             WeightsFile.Write(Path.Combine(folder.Directory, "model.safetensors"), run.Model, run.Dataset.Source, result.Weights);
             TimeSpan elapsed = Stopwatch.GetElapsedTime(began) + TimeSpan.FromSeconds(start?.Position.Seconds ?? 0);
             RunFile.Create(run, result, elapsed).Write(Path.Combine(folder.Directory, "run.json"));
+            status.Monitor.End(RunState.Completed);
+            if (status.IsOpen)
+                status.WriteReport(Path.Combine(folder.Directory, "report.html"));
             return new RunOutcome(folder.Directory, result, checkpoint?.LastError);
+        }
+        catch (Exception exception)
+        {
+            bool isTold = cancellation.IsCancellationRequested;
+            status.Monitor.End(isTold ? RunState.Stopping : RunState.Failed, isTold ? null : exception.Message);
+            throw;
         }
         finally
         {
@@ -102,30 +112,37 @@ internal static class TrainingRun
         RunOptions options,
         Admission admission,
         Task<RunDefinition> loading,
+        RunFolder folder,
         CheckpointFolder? checkpoints,
         Checkpoint? start,
-        RunJournal journal,
         IRunObserver observer,
+        RunStatus status,
         TextWriter notices,
         CancellationToken cancellation)
     {
         using SharedExchange? shared = SharedExchange.Open(options.Exchange);
         RunInbox inbox = shared is null ? new() : new(shared.Bell);
+        RunJournal journal = status.Monitor.Journal;
+        Task opening = Task.Run(() => status.OpenAsync(folder.Directory, cancellation), cancellation);
         CheckpointWriter? writer = null;
         await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, new ExchangeSeam(shared), inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
+            await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
+            status.Begin(run);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);
             writer = checkpoints is null ? null : new CheckpointWriter(checkpoints, run, start, journal, log);
+            if (writer is { } checkpointing)
+                status.Monitor.Checkpoints = () => checkpointing.Latest;
             using LedgerFile? ledger = options.Ledger is { } path ? new LedgerFile(path, run.Tree) : null;
             VectorBuffer? weights = shared?.TryCreateWeights(run.Model.ParameterCount);
             if (weights is null && options.Exchange == ExchangeChoice.Shm)
                 throw new RunFailedException("--exchange shm: there is no room for the weights in shared memory");
-            StepLoop loop = new(run, inbox, observer, journal, log, TimeProvider.System, workers, ledger, writer, start, weights);
+            StepLoop loop = new(run, inbox, observer, status.Monitor, log, TimeProvider.System, workers, ledger, writer, start, weights);
             return (run, await loop.RunAsync(cancellation).ConfigureAwait(false), writer?.Latest);
         }
         catch (Exception exception)

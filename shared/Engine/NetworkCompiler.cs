@@ -51,11 +51,11 @@ internal sealed class NetworkCompiler<TLanes>
             case Conv2D conv:
                 return AddActivation(
                     layer, index, conv.Activation,
-                    AddConvolution(layer, input, conv.KernelSize, conv.Strides, conv.Padding, relu: conv.Activation == ActivationKind.Relu));
+                    AddConvolution(layer, index, input, conv.KernelSize, conv.Strides, conv.Padding, relu: conv.Activation == ActivationKind.Relu));
             case Dense dense:
                 return AddActivation(
                     layer, index, dense.Activation,
-                    AddConvolution(layer, input, new Size2D(1, 1), new Size2D(1, 1), Padding.Valid, relu: dense.Activation == ActivationKind.Relu));
+                    AddConvolution(layer, index, input, new Size2D(1, 1), new Size2D(1, 1), Padding.Valid, relu: dense.Activation == ActivationKind.Relu));
             case ActivationLayer activation:
                 return activation.Activation == ActivationKind.Relu
                     ? AddElementwise(layer, ActivationKind.Relu, input)
@@ -73,14 +73,14 @@ internal sealed class NetworkCompiler<TLanes>
         }
     }
 
-    private Edge AddConvolution(ResolvedLayer layer, Edge input, Size2D kernel, Size2D strides, Padding padding, bool relu)
+    private Edge AddConvolution(ResolvedLayer layer, int index, Edge input, Size2D kernel, Size2D strides, Padding padding, bool relu)
     {
         Edge output = _arena.ReserveEdge(layer.Output);
         ConvolutionParameters parameters = ParametersOf(layer, kernel);
-        if (kernel == new Size2D(3, 3) && strides == new Size2D(1, 1) && TryAddWinograd(layer, input, output, padding, parameters, relu))
+        if (kernel == new Size2D(3, 3) && strides == new Size2D(1, 1) && TryAddWinograd(layer, input, output, padding, parameters, relu, IsPooled(index)))
             return output;
         ConvolutionGeometry geometry = new(input, output, kernel, strides, padding, _arena);
-        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu) { Layers = layer.Name }, output);
+        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu, _arena) { Layers = layer.Name }, output);
     }
 
     /// <summary>Conv2D 3x3 with ReLU and the MaxPooling2D 2x2 behind it, as one operation.</summary>
@@ -99,21 +99,29 @@ internal sealed class NetworkCompiler<TLanes>
     }
 
     /// <summary>A 3x3 convolution at stride 1 with enough channels on both sides to pay for transforming the tiles.</summary>
-    private bool TryAddWinograd(ResolvedLayer layer, Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu)
+    private bool TryAddWinograd(ResolvedLayer layer, Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, bool mayDecideTies)
     {
         const int FewestChannels = 16;
         if (Math.Min(parameters.Channels, parameters.Filters) < FewestChannels || input.Value.ChannelStride % ArenaPlan.Alignment != 0)
             return false;
-        int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
-        int bySquaresOf3 = WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
+        int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
+        int bySquaresOf3 = mayDecideTies
+            ? WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output)
+            : WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
         if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
             return false;
-        Operation operation = bySquaresOf3 < bySquaresOf2
-            ? new WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
-            : new WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
+        Operation operation = bySquaresOf3 >= bySquaresOf2
+            ? new WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : mayDecideTies
+            ? new WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : new WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
         _operations.Add(operation);
         return true;
     }
+
+    /// <summary>Whether a maximum is taken of a layer's outputs, before anything is multiplied with them.</summary>
+    private bool IsPooled(int index) =>
+        _model.Layers.Skip(index + 1).TakeWhile(static layer => layer.Definition is not (Conv2D or Dense)).Any(static layer => layer.Definition is MaxPooling2D);
 
     private static ConvolutionParameters ParametersOf(ResolvedLayer layer, Size2D kernel) =>
         new(layer.Parameters[0].Offset, layer.Parameters[1].Offset, kernel.Height * kernel.Width, layer.Input.Channels, layer.Output.Channels);

@@ -107,9 +107,14 @@ internal abstract unsafe class Operation : IDisposable
     /// <summary>Which kernels it uses, for people: "direct 6x64 tiles".</summary>
     public abstract string Kernels { get; }
 
-    /// <summary>Packs this step's weights. Runs alone, before any pass of the step.</summary>
+    /// <summary>Packs this step's weights for <see cref="Forward"/>, before any pass of the step.</summary>
     /// <param name="parameters">All P parameters.</param>
-    public virtual void Prepare(float* parameters)
+    public virtual void PrepareForward(float* parameters)
+    {
+    }
+
+    /// <summary>The same for <see cref="Backward"/>; may run beside it on another thread.</summary>
+    public virtual void PrepareBackward(float* parameters)
     {
     }
 

@@ -33,6 +33,14 @@ internal sealed class Certificates : IDisposable
     /// <summary>--tls-cert and --tls-key for a worker.</summary>
     public string[] Client() => Issue("client", ClientAuthentication);
 
+    /// <summary>Reads pages of servers that have a certificate from here, and of no others.</summary>
+    public HttpClient CreateReader()
+    {
+        X509ChainPolicy policy = new() { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
+        policy.CustomTrustStore.Add(_authority);
+        return new HttpClient(new SocketsHttpHandler { UseProxy = false, SslOptions = { CertificateChainPolicy = policy } });
+    }
+
     public void Dispose()
     {
         _authority.Dispose();

@@ -130,7 +130,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
 
         bool isReady = _random.Next(4) == 0;
         if (isReady)
-            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }.ToByteArray(), patience.Token);
+            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready { SharedMemory = _random.Next(2) == 0 } }.ToByteArray(), patience.Token);
         for (int i = _random.Next(1, 30); i > 0; i--)
         {
             Sent++;
@@ -149,7 +149,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
 
     private WorkerMessage Hello(string shown) => new()
     {
-        Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = $"hostile-{_random.Next()}", Threads = 1, InstructionSet = "none", JoinToken = shown },
+        Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = $"hostile-{_random.Next()}", Threads = 1, InstructionSet = "none", JoinToken = shown, SharedMemory = _random.Next(2) == 0 },
     };
 
     /// <summary>Of the run itself unless the sender has leases: nobody can tell a false partial of a trusted worker from a true one.</summary>

@@ -23,12 +23,14 @@ public sealed class HostilePeerTests
         int port = ProgramRun.FreePort();
         await using ProgramRun run = ProgramRun.Coordinator(
             new Dictionary<string, string> { ["DISTRIBUTED_TOKEN"] = token },
-            ["train", "--out", files.Out, "--workers", "2", "--threads", "1", "--listen", $"127.0.0.1:{port}", "--checkpoint-dir", files.Checkpoints, .. options]);
+            ["train", "--out", files.Out, "--workers", "2", "--threads", "1", "--listen", $"127.0.0.1:{port}", "--status", "127.0.0.1:0", "--checkpoint-dir", files.Checkpoints, .. options]);
         await run.LineAsync(static line => line.Contains("accuracy", StringComparison.Ordinal));
+        string status = await run.LineAsync(static line => line.StartsWith("status at ", StringComparison.Ordinal));
+        int statusPort = new Uri(status["status at ".Length..]).Port;
         long before = PeakMemory(run.Id);
 
         int seed = Random.Shared.Next();
-        HostilePeer[] peers = [.. Enumerable.Range(0, Peers).Select(lane => new HostilePeer(port, [], token, seed + lane))];
+        HostilePeer[] peers = [.. Enumerable.Range(0, Peers).Select(lane => new HostilePeer(port, [statusPort], token, seed + lane))];
         await Task.WhenAll(peers.Select(static peer => Task.Run(
             () => peer.AttackAsync(Messages / Peers, TestContext.Current.CancellationToken), TestContext.Current.CancellationToken)));
         int sent = peers.Sum(static peer => peer.Sent), welcomed = peers.Sum(static peer => peer.Welcomed);

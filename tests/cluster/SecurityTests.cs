@@ -1,3 +1,4 @@
+using System.Net;
 using Distributed.Tests.Data;
 
 namespace Distributed.Tests.Cluster;
@@ -58,8 +59,12 @@ public sealed class SecurityTests : IDisposable
     public async Task Tls_WithTheAuthority_Trains_AndWithAnotherDoesNot()
     {
         using Certificates authority = new(_files.Directory, "ours"), other = new(_files.Directory, "theirs");
-        await using ProgramRun coordinator = Start(["--workers", "0", "--listen", "127.0.0.1:0", .. authority.Server()]);
+        await using ProgramRun coordinator = Start(["--workers", "0", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", .. authority.Server()]);
         string url = Encrypted(await coordinator.AddressAsync());
+        string page = (await coordinator.LineAsync(static line => line.StartsWith("status at ", StringComparison.Ordinal))).Split(' ')[^1];
+        using HttpClient reader = authority.CreateReader();
+        Assert.StartsWith("https://", page, StringComparison.Ordinal);
+        Assert.Equal(HttpStatusCode.OK, (await reader.GetAsync(new Uri(page), TestContext.Current.CancellationToken)).StatusCode);
 
         await using ProgramRun deceived = ProgramRun.Worker("--coordinator", url, "--threads", "1", "--tls-ca", other.Authority);
         await AssertRefusedAsync(deceived, "no safe connection");
@@ -93,7 +98,9 @@ public sealed class SecurityTests : IDisposable
     {
         using Certificates authority = new(_files.Directory, "ours");
         await using ProgramRun run = Start(
-            ["--workers", "2", "--threads", "1", "--listen", "127.0.0.1:0", "--tls-client-ca", authority.Authority, .. authority.Server()]);
+            ["--workers", "2", "--threads", "1", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--tls-client-ca", authority.Authority, .. authority.Server()]);
+        // The page is encrypted as well, and asks nobody for a certificate.
+        await run.LineAsync(static line => line.StartsWith("status at https://127.0.0.1:", StringComparison.Ordinal));
         await run.SucceedAsync();
         await AssertSameWeightsAsync();
     }

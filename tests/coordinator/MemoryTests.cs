@@ -1,3 +1,4 @@
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -37,7 +38,7 @@ public sealed class MemoryTests
         };
         inbox.Post(new WorkerCalled(stays));
         inbox.Post(new WorkerCalled(Comer(id)));
-        StepLoop loop = new(run, inbox, new SilentObserver(), new RunJournal(TimeProvider.System), NullLogger.Instance, new ManualTime(), null, null);
+        StepLoop loop = new(run, inbox, new SilentObserver(), new RunMonitor(run.Options, new RunJournal(TimeProvider.System)), NullLogger.Instance, new ManualTime(), null, null);
         await loop.RunAsync(TestContext.Current.CancellationToken);
         Assert.True(id > (Steps / RejoinEvery) - 10, $"only {id} have joined");
         Assert.InRange(after - before, long.MinValue, MostBytes);

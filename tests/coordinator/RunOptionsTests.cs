@@ -21,6 +21,9 @@ public sealed class RunOptionsTests
         ["--worker-timeout"] = new() { WorkerTimeout = TimeSpan.Zero },
         ["--heartbeat-interval"] = new() { HeartbeatInterval = TimeSpan.Zero },
         ["--heartbeat-timeout"] = new() { HeartbeatTimeout = TimeSpan.FromSeconds(1.4) },
+        ["--checkpoint-every"] = new() { CheckpointEvery = -1 },
+        ["--resume"] = new() { Resume = true },
+        ["--checkpoint-dir"] = new() { CheckpointDirectory = " " },
         ["--listen"] = new() { Listen = "nowhere" },
         ["--learning-rate"] = new() { Optimizer = new RunOptions().Optimizer with { LearningRate = 0 } },
     };

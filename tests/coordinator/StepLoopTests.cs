@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Local;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Distributed.Reduction;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -380,7 +381,7 @@ public sealed class StepLoopTests : IDisposable
             _inbox.Post(new WorkerCalled(fake));
         _observer.Ended.Clear();
         _journal = new RunJournal(TimeProvider.System);
-        StepLoop loop = new(run, _inbox, _observer, _journal, NullLogger.Instance, _time, options.IsSingleMachine ? _local : null, null);
+        StepLoop loop = new(run, _inbox, _observer, new RunMonitor(options, _journal), NullLogger.Instance, _time, options.IsSingleMachine ? _local : null, null);
         RunResult result = await loop.RunAsync(TestContext.Current.CancellationToken);
         while (_inbox.TryTake(out _))
         {

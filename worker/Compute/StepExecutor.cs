@@ -20,7 +20,7 @@ internal interface IResultSink
 /// Computes the orders of the coordinator: microbatches are handed out to the threads shard by shard, and their sums go
 /// up the reduction tree as they come, so that a leased range leaves as few partials.
 /// </summary>
-internal sealed class StepExecutor : IDisposable
+internal sealed unsafe class StepExecutor : IDisposable
 {
     private readonly Network _network;
     private readonly ShardPlan _plan;
@@ -34,8 +34,11 @@ internal sealed class StepExecutor : IDisposable
     private readonly Action<ComputeThread> _trainJob;
     private readonly Action<ComputeThread> _evaluateJob;
     private readonly int[] _work;
-    private int _workCount;
-    private int _workTaken;
+    private readonly WorkRanges _ranges;
+
+    // The weights of the step, while it runs, and how many parts of their packing are begun and done.
+    private float* _weights;
+    private int _partsTaken, _partsDone;
 
     private IReadOnlyList<int> _blocks = [];
     private IResultSink _sink = null!;
@@ -54,6 +57,7 @@ internal sealed class StepExecutor : IDisposable
         _reduction = new TreeReduction(_tree, Pool);
         _threads = new ComputePool(network, threads);
         _work = new int[plan.Shards];
+        _ranges = new WorkRanges(threads);
         _trainJob = Train;
         _evaluateJob = Evaluate;
     }
@@ -84,7 +88,7 @@ internal sealed class StepExecutor : IDisposable
     public void Train(ReadOnlySpan<float> weights, int epoch, int step, ReadOnlySpan<TreeNode> nodes, IResultSink sink)
     {
         int active = _plan.ActiveShards(step);
-        _workCount = 0;
+        int count = 0;
         foreach (TreeNode node in nodes)
         {
             (int first, int end) = _tree.Range(node);
@@ -92,36 +96,67 @@ internal sealed class StepExecutor : IDisposable
             {
                 if (!_shards.IsComplete(shard))
                     throw new InvalidOperationException($"the data of shard {shard} is not complete");
-                _work[_workCount++] = shard;
+                _work[count++] = shard;
             }
         }
 
         _reduction.Begin(active, nodes);
-        _workTaken = 0;
         _epoch = epoch;
         _step = step;
-        _sink = sink;
-        _network.Prepare(weights);
-        _threads.Run(_trainJob);
+        Run(_trainJob, weights, count, sink);
     }
 
     /// <summary>Scores blocks of the test set and delivers each as soon as it is done.</summary>
     public void Evaluate(ReadOnlySpan<float> weights, IReadOnlyList<int> blocks, IResultSink sink)
     {
         _blocks = blocks;
-        _workTaken = 0;
-        _sink = sink;
-        _network.Prepare(weights);
-        _threads.Run(_evaluateJob);
+        Run(_evaluateJob, weights, blocks.Count, sink);
     }
 
     public void Dispose() => _threads.Dispose();
 
+    private void Run(Action<ComputeThread> job, ReadOnlySpan<float> weights, int count, IResultSink sink)
+    {
+        if (weights.Length != _network.Model.ParameterCount)
+            throw new ArgumentException($"expected {_network.Model.ParameterCount} weights, not {weights.Length}", nameof(weights));
+        _ranges.Reset(count);
+        _sink = sink;
+        (_partsTaken, _partsDone) = (0, 0);
+        fixed (float* pointer = weights)
+        {
+            _weights = pointer;
+            _threads.Run(job);
+        }
+    }
+
+    /// <summary>Packs the weights together with the other threads, and returns when all of it is done.</summary>
+    private void Prepare()
+    {
+        int parts = _network.PreparationParts, taken;
+        while ((taken = Interlocked.Increment(ref _partsTaken) - 1) < parts)
+        {
+            try
+            {
+                _network.PreparePart(new ReadOnlySpan<float>(_weights, _network.Model.ParameterCount), taken);
+            }
+            finally
+            {
+                Interlocked.Increment(ref _partsDone);
+            }
+        }
+
+        // A few microseconds, unless a thread has to wait for its core.
+        SpinWait wait = default;
+        while (Volatile.Read(ref _partsDone) < parts)
+            wait.SpinOnce(sleep1Threshold: -1);
+    }
+
     private void Train(ComputeThread thread)
     {
         Executor executor = thread.Executor;
+        Prepare();
         int taken;
-        while ((taken = Interlocked.Increment(ref _workTaken) - 1) < _workCount)
+        while ((taken = _ranges.Take(thread.Index)) >= 0)
         {
             int shard = _work[taken];
             int samples = _shards.Gather(shard, _epoch, _step, executor.Images, thread.Labels, thread.SampleNumbers);
@@ -140,8 +175,9 @@ internal sealed class StepExecutor : IDisposable
     {
         Executor executor = thread.Executor;
         int imageLength = _network.Model.Input.Length;
+        Prepare();
         int taken;
-        while ((taken = Interlocked.Increment(ref _workTaken) - 1) < _blocks.Count)
+        while ((taken = _ranges.Take(thread.Index)) >= 0)
         {
             (byte[] images, byte[] labels) = _tests.Get(_blocks[taken]);
             byte[] predictions = new byte[labels.Length];

@@ -6,39 +6,56 @@ namespace Distributed.Engine.Kernels;
 /// dw[s.Weights + k, o] = sum over pixels p of x[rows[p] + s.Input + k] dy[p, o]: the weights' gradient that belongs to
 /// <see cref="RowProduct"/>, written unpadded.
 ///
-/// A tile is 6 weight rows x one row of lanes, held in registers over all pixels, samples in order; the same register
-/// counts and bounds as there. The last tile of a segment repeats its last row; the last columns are stored lane by
-/// lane. Each weight is one chain of multiply-adds over the pixels, so neither tile nor width shows in the bits.
+/// A tile is 6 weight rows x one row of lanes, held in registers over a block of pixels, samples in order; the same register
+/// counts and bounds as there. A block is so many pixels that their gradients stay in the first cache over all tiles; the sums go
+/// on where they stopped. The last tile of a segment repeats its last row. Each weight is one chain of multiply-adds over
+/// the pixels, so neither tile nor block nor width shows in the bits.
 /// </summary>
 internal static unsafe class OuterSum
 {
+    /// <summary>Floats of gradient in a block of pixels: 16 KB.</summary>
+    private const int BlockFloats = 4096;
+
     /// <param name="input">x.</param>
     /// <param name="rows">For each pixel the place of its input, in floats.</param>
     /// <param name="count">Number of pixels.</param>
     /// <param name="segments">Which weight rows there are and which inputs they meet.</param>
     /// <param name="gradient">dy: a row of <paramref name="stride"/> floats (a multiple of 16) for each pixel, in order.</param>
+    /// <param name="sums">Memory for dw in rows of <paramref name="stride"/> floats.</param>
     /// <param name="weights">Receives dw: rows of <paramref name="columns"/> floats.</param>
     public static void Run<TLanes>(
-        float* input, ReadOnlySpan<int> rows, int count, ReadOnlySpan<Segment> segments, float* gradient, int stride, float* weights, int columns)
+        float* input, ReadOnlySpan<int> rows, int count, ReadOnlySpan<Segment> segments, float* gradient, int stride, float* sums, float* weights, int columns)
         where TLanes : unmanaged, ILanes<TLanes>
     {
+        int block = Math.Max(BlockFloats / stride, 1);
         fixed (int* row = rows)
         {
-            foreach (Segment segment in segments)
+            for (int first = 0; first < count; first += block)
             {
-                Sum sum = new(input + segment.Input, row, count, segment.Length, gradient, stride, weights + ((nint)segment.Weights * columns), columns);
-                int column = 0;
-                if (TLanes.HasManyRegisters)
+                foreach (Segment segment in segments)
                 {
-                    for (; column + Pair<Pair<TLanes>>.Count <= stride; column += Pair<Pair<TLanes>>.Count)
-                        Columns<Pair<Pair<TLanes>>>(sum, column);
-                }
+                    Sum sum = new(
+                        input + segment.Input, row + first, Math.Min(block, count - first), segment.Length, gradient + ((nint)first * stride), stride,
+                        sums + ((nint)segment.Weights * stride), first == 0);
+                    int column = 0;
+                    if (TLanes.HasManyRegisters)
+                    {
+                        for (; column + Quad<TLanes>.Count <= stride; column += Quad<TLanes>.Count)
+                            Columns<Quad<TLanes>>(sum, column);
+                    }
 
-                for (; column + Pair<TLanes>.Count <= stride; column += Pair<TLanes>.Count)
-                    Columns<Pair<TLanes>>(sum, column);
-                for (; column < stride; column += TLanes.Count)
-                    Columns<TLanes>(sum, column);
+                    for (; column + Pair<TLanes>.Count <= stride; column += Pair<TLanes>.Count)
+                        Columns<Pair<TLanes>>(sum, column);
+                    for (; column < stride; column += TLanes.Count)
+                        Columns<TLanes>(sum, column);
+                }
             }
+        }
+
+        foreach (Segment segment in segments)
+        {
+            for (nint k = segment.Weights; k < segment.Weights + segment.Length; k++)
+                new ReadOnlySpan<float>(sums + (k * stride), columns).CopyTo(new Span<float>(weights + (k * columns), columns));
         }
     }
 
@@ -79,8 +96,6 @@ internal static unsafe class OuterSum
     private static void Columns<TRow>(in Sum sum, int column)
         where TRow : unmanaged, ILanes<TRow>
     {
-        if (column >= sum.Columns)
-            return;
         for (int k = 0; k < sum.Length; k += RowProduct.TileRows)
             Tile<TRow>(sum, k, column);
     }
@@ -90,7 +105,15 @@ internal static unsafe class OuterSum
     {
         nint last = sum.Length - 1;
         nint k0 = k, k1 = Math.Min(k0 + 1, last), k2 = Math.Min(k0 + 2, last), k3 = Math.Min(k0 + 3, last), k4 = Math.Min(k0 + 4, last), k5 = Math.Min(k0 + 5, last);
-        TRow a0 = TRow.Zero, a1 = TRow.Zero, a2 = TRow.Zero, a3 = TRow.Zero, a4 = TRow.Zero, a5 = TRow.Zero;
+        nint stride = sum.Stride;
+        float* dw = sum.Sums + column;
+        TRow a0 = TRow.Zero, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0;
+        if (!sum.IsFirst)
+        {
+            (a0, a1, a2) = (TRow.Load(dw + (k0 * stride)), TRow.Load(dw + (k1 * stride)), TRow.Load(dw + (k2 * stride)));
+            (a3, a4, a5) = (TRow.Load(dw + (k3 * stride)), TRow.Load(dw + (k4 * stride)), TRow.Load(dw + (k5 * stride)));
+        }
+
         float* dy = sum.Gradient + column;
         for (nint p = 0; p < sum.Count; p++)
         {
@@ -102,23 +125,22 @@ internal static unsafe class OuterSum
             a3 = TRow.MultiplyAdd(TRow.Splat(x[k3]), gradient, a3);
             a4 = TRow.MultiplyAdd(TRow.Splat(x[k4]), gradient, a4);
             a5 = TRow.MultiplyAdd(TRow.Splat(x[k5]), gradient, a5);
-            dy += sum.Stride;
+            dy += stride;
         }
 
-        int left = sum.Columns - column;
-        float* dw = sum.Weights + column;
-        StoreFirst(dw + (k0 * sum.Columns), a0, left);
-        StoreFirst(dw + (k1 * sum.Columns), a1, left);
-        StoreFirst(dw + (k2 * sum.Columns), a2, left);
-        StoreFirst(dw + (k3 * sum.Columns), a3, left);
-        StoreFirst(dw + (k4 * sum.Columns), a4, left);
-        StoreFirst(dw + (k5 * sum.Columns), a5, left);
+        TRow.Store(dw + (k0 * stride), a0);
+        TRow.Store(dw + (k1 * stride), a1);
+        TRow.Store(dw + (k2 * stride), a2);
+        TRow.Store(dw + (k3 * stride), a3);
+        TRow.Store(dw + (k4 * stride), a4);
+        TRow.Store(dw + (k5 * stride), a5);
     }
 
-    private readonly struct Sum(float* input, int* rows, int count, int length, float* gradient, int stride, float* weights, int columns)
+    private readonly struct Sum(float* input, int* rows, int count, int length, float* gradient, int stride, float* sums, bool isFirst)
     {
-        public readonly float* Input = input, Gradient = gradient, Weights = weights;
+        public readonly float* Input = input, Gradient = gradient, Sums = sums;
         public readonly int* Rows = rows;
-        public readonly int Count = count, Length = length, Stride = stride, Columns = columns;
+        public readonly int Count = count, Length = length, Stride = stride;
+        public readonly bool IsFirst = isFirst;
     }
 }

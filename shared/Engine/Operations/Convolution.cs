@@ -18,7 +18,9 @@ internal sealed unsafe class Convolution<TLanes> : Operation
     private readonly NativeBuffer _weights, _bias, _noBias;
     private readonly NativeBuffer? _transposed;
 
-    public Convolution(Edge input, Edge output, ConvolutionGeometry geometry, ConvolutionParameters parameters, bool relu)
+    private readonly int _weightSums;
+
+    public Convolution(Edge input, Edge output, ConvolutionGeometry geometry, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
     {
         (_input, _output, _geometry, _parameters, _relu) = (input, output, geometry, parameters, relu);
         _filterStride = output.Value.ChannelStride;
@@ -26,6 +28,7 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         _weights = new NativeBuffer(checked(parameters.Taps * parameters.Channels * _filterStride));
         _bias = new NativeBuffer(_filterStride);
         _noBias = new NativeBuffer(_channelStride);
+        _weightSums = arena.Reserve(_weights.Length);
         if (input.Gradient is not null)
             _transposed = new NativeBuffer(checked(parameters.Taps * parameters.Filters * _channelStride));
     }
@@ -44,13 +47,19 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         }
     }
 
-    public override void Prepare(float* parameters)
+    public override void PrepareForward(float* parameters)
     {
-        float* kernel = parameters + _parameters.KernelOffset;
-        WeightPacking.PadColumns(kernel, _parameters.Taps * _parameters.Channels, _parameters.Filters, _weights.Pointer, _filterStride);
+        WeightPacking.PadColumns(
+            parameters + _parameters.KernelOffset, _parameters.Taps * _parameters.Channels, _parameters.Filters, _weights.Pointer, _filterStride);
         WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
-        if (_transposed is not null)
-            WeightPacking.Transpose(kernel, _parameters.Taps, _parameters.Channels, _parameters.Filters, _transposed.Pointer, _channelStride);
+    }
+
+    public override void PrepareBackward(float* parameters)
+    {
+        if (_transposed is null)
+            return;
+        WeightPacking.Transpose(
+            parameters + _parameters.KernelOffset, _parameters.Taps, _parameters.Channels, _parameters.Filters, _transposed.Pointer, _channelStride);
     }
 
     public override void Forward(in Pass pass)
@@ -105,7 +114,7 @@ internal sealed unsafe class Convolution<TLanes> : Operation
         }
 
         OuterSum.Run<TLanes>(
-            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride, weights, _parameters.Filters);
+            pass.At(_geometry.Source), _geometry.Rows, pixels, _geometry.Segments, gradient, _filterStride, pass.At(_weightSums), weights, _parameters.Filters);
     }
 
     private void DataGradient(in Pass pass, Plane inputGradient, int pixels)

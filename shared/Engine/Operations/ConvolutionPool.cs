@@ -66,11 +66,9 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         && (pool.Padding == Padding.Valid || (convolved.Height % 2 == 0 && convolved.Width % 2 == 0))
         && (input.Gradient is null || HasWholeLines(input.Value));
 
-    public override void Prepare(float* parameters)
-    {
-        _forward.Prepare(parameters);
-        _sparse?.Prepare(parameters + _parameters.KernelOffset);
-    }
+    public override void PrepareForward(float* parameters) => _forward.Prepare(parameters);
+
+    public override void PrepareBackward(float* parameters) => _sparse?.Prepare(parameters + _parameters.KernelOffset);
 
     public override void Forward(in Pass pass)
     {

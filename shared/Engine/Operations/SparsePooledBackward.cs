@@ -13,6 +13,9 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
     /// <summary>What of the input is summed over at a time should stay in a first cache of 48 KB.</summary>
     private const int GroupFloats = 11 * 1024;
 
+    /// <summary>Fewer would not pay for loading and storing the sums.</summary>
+    private const int FewestWindows = 16;
+
     /// <summary>Of a word of a mask.</summary>
     private const int FloatsPerWord = 2;
 
@@ -27,7 +30,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
     {
         _convolution = convolution;
         _windowsPerSample = convolution.Pooled.Pixels;
-        _windowsPerGroup = Math.Clamp(GroupFloats / convolution.Source.SampleStride * _windowsPerSample, 1, LiveGradients.WordLength);
+        _windowsPerGroup = (int)Math.Clamp((long)GroupFloats * _windowsPerSample / convolution.Source.SampleStride, FewestWindows, LiveGradients.WordLength);
         int windows = arena.Microbatch * _windowsPerSample, maskWords = LiveGradients.MaskWords(convolution.FilterStride);
         _filterWords = maskWords / 4 * LiveGradients.WordLength;
         _masks = arena.Reserve(checked(windows * maskWords * FloatsPerWord));

@@ -6,11 +6,12 @@ namespace Distributed.Engine.Operations;
 /// <summary>
 /// y = relu?(x * w + b) for a 3x3 kernel at stride 1, by a convolution algorithm: tiles of input are transformed, multiplied with
 /// the transformed weights product by product, and transformed back; the gradients the same with the transposed transforms.
-/// Zeros must stay exact in front of ReLU, and in the weights' gradient, of which RMSprop would make much; the data's gradient may go
-/// by another algorithm with tiles of the same size.
+/// Each pass may have an algorithm of its own, with tiles of one size: forward must keep zeros exact in front of ReLU, or have them
+/// mended; the weights' gradient must keep them, for RMSprop would make much of noise; the data's gradient need not.
 /// </summary>
-internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Operation
-    where TAlgorithm : ITransposableAlgorithm
+internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLanes> : Operation
+    where TForward : IConvolutionAlgorithm
+    where TWeights : ITransposableAlgorithm
     where TData : ITransposableAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
 {
@@ -25,16 +26,16 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
     private readonly int _tilesPerSample, _filterStride;
     private readonly int[] _inputPlaces, _outputPlaces;
     private readonly NativeBuffer _bias;
-    private readonly TransformedKernel<TAlgorithm, TLanes> _kernel;
+    private readonly TransformedKernel<TForward, TLanes> _kernel;
     private readonly TransformedKernel<TData, TLanes>? _transposedKernel;
-    private readonly TileBuffer _inputTiles, _gradientTiles, _dataTiles, _outputBlock, _inputBlock, _weightSlice;
+    private readonly TileBuffer _inputTiles, _weightsInputTiles, _gradientTiles, _dataTiles, _outputBlock, _inputBlock, _weightSlice;
     private readonly int _tapSlice;
 
     public WinogradConvolution(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
     {
         (_output, _parameters, _relu) = (output, parameters, relu);
         SampleShape shape = output.Value.Shape;
-        int side = TAlgorithm.OutputSide, products = TAlgorithm.Products;
+        int side = TForward.OutputSide;
         int tileRows = Tiles(shape.Height, side), tileColumns = Tiles(shape.Width, side);
         int border = padding == Padding.Same ? 1 : 0, height = tileRows * side, width = tileColumns * side;
         _source = new BorderedPlane(arena, input.Value, border, border, height + 2, width + 2);
@@ -45,62 +46,64 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
         _outputPlaces = TilePlaces(_sums.Plane, tileRows, tileColumns, arena.Microbatch);
         _filterStride = output.Value.ChannelStride;
         int tiles = checked(arena.Microbatch * _tilesPerSample), channelStride = input.Value.ChannelStride;
-        _inputTiles = TileBuffer.Reserve(arena, products, tiles, channelStride);
-        _gradientTiles = TileBuffer.Reserve(arena, products, tiles, _filterStride);
-        _outputBlock = TileBuffer.Reserve(arena, products, TileProducts.BlockTiles, _filterStride);
-        _weightSlice = TileBuffer.Reserve(arena, products, SliceChannels, _filterStride);
+        _inputTiles = TileBuffer.Reserve(arena, TForward.Products, tiles, channelStride);
+        _weightsInputTiles = KeepsInputTiles ? _inputTiles : TileBuffer.Reserve(arena, TWeights.Products, tiles, channelStride);
+        _gradientTiles = TileBuffer.Reserve(arena, TWeights.Products, tiles, _filterStride);
+        _outputBlock = TileBuffer.Reserve(arena, TForward.Products, TileProducts.BlockTiles, _filterStride);
+        _weightSlice = TileBuffer.Reserve(arena, TWeights.Products, SliceChannels, _filterStride);
         _tapSlice = arena.Reserve(parameters.Taps * _filterStride);
         _bias = new NativeBuffer(_filterStride);
-        _kernel = new TransformedKernel<TAlgorithm, TLanes>(parameters, isTransposed: false);
+        _kernel = new TransformedKernel<TForward, TLanes>(parameters, isTransposed: false);
         if (input.Gradient is not null)
         {
             _transposedKernel = new TransformedKernel<TData, TLanes>(parameters, isTransposed: true);
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
-            _dataTiles = IsOneAlgorithm ? _gradientTiles : TileBuffer.Reserve(arena, TData.Products, tiles, _filterStride);
+            _dataTiles = KeepsGradientTiles ? _gradientTiles : TileBuffer.Reserve(arena, TData.Products, tiles, _filterStride);
             _inputBlock = TileBuffer.Reserve(arena, TData.Products, TileProducts.BlockTiles, channelStride);
         }
     }
 
     public override string Kernels =>
-        $"{TAlgorithm.Name} in {TAlgorithm.Products * TAlgorithm.Products} products{(_relu ? ", relu fused" : "")}"
-        + (IsOneAlgorithm ? "" : $"; data gradient in {TData.Products * TData.Products}");
+        $"{TForward.Name} in {Squared(TForward.Products)} products{(TForward.KeepsZeros ? "" : " mended where patches are empty")}{(_relu ? ", relu fused" : "")}; "
+        + $"backward in {Squared(TWeights.Products)} and {Squared(TData.Products)}";
 
-    private static bool IsOneAlgorithm => typeof(TAlgorithm) == typeof(TData);
+    /// <summary>Whether backward can use what forward transformed.</summary>
+    private static bool KeepsInputTiles => typeof(TForward) == typeof(TWeights);
+
+    private static bool KeepsGradientTiles => typeof(TWeights) == typeof(TData);
 
     /// <summary>Multiplications for each pair of channels in one sample: what the choice between algorithms goes by.</summary>
     public static int CountProducts(SampleShape output) =>
-        Tiles(output.Height, TAlgorithm.OutputSide) * Tiles(output.Width, TAlgorithm.OutputSide) * TAlgorithm.Products * TAlgorithm.Products;
+        Tiles(output.Height, TForward.OutputSide) * Tiles(output.Width, TForward.OutputSide) * Squared(TForward.Products);
 
-    public override void Prepare(float* parameters)
+    public override void PrepareForward(float* parameters)
     {
         WeightPacking.PadColumns(parameters + _parameters.BiasOffset, 1, _parameters.Filters, _bias.Pointer, _filterStride);
         _kernel.Prepare(parameters);
-        _transposedKernel?.Prepare(parameters);
     }
+
+    public override void PrepareBackward(float* parameters) => _transposedKernel?.Prepare(parameters);
 
     public override void Forward(in Pass pass)
     {
         _source.CopyIn(pass);
-        Square source = Pixels(pass, _source.Plane), sums = Pixels(pass, _sums.Plane);
+        Square sums = Pixels(pass, _sums.Plane);
         int tiles = pass.Samples * _tilesPerSample;
         for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
         {
             int count = Math.Min(TileProducts.BlockTiles, tiles - first);
-            for (int tile = first; tile < first + count; tile++)
-            {
-                TAlgorithm.TransformInput<TLanes>(
-                    source.Moved(_inputPlaces[tile]), _inputTiles.Tile(pass.Arena, TAlgorithm.Products, tile), _inputTiles.Channels);
-            }
-
-            TileProducts.Multiply<TAlgorithm, TLanes>(
+            TransformInput<TForward>(pass, _inputTiles, first, count);
+            TileProducts.Multiply<TForward, TLanes>(
                 pass.Arena, _inputTiles, first, _kernel.Matrices, _outputBlock, 0, count, _parameters.Channels);
             for (int i = 0; i < count; i++)
             {
-                TAlgorithm.TransformOutput<TLanes>(
-                    _outputBlock.Tile(pass.Arena, TAlgorithm.Products, i), sums.Moved(_outputPlaces[first + i]), _filterStride);
+                TForward.TransformOutput<TLanes>(
+                    _outputBlock.Tile(pass.Arena, TForward.Products, i), sums.Moved(_outputPlaces[first + i]), _filterStride);
             }
         }
 
+        if (!TForward.KeepsZeros)
+            ClearEmptyPatches(pass);
         _sums.CopyOut(pass);
         Elementwise.AddBias<TLanes>(pass.At(_output.Value), pass.Samples * _output.Value.Pixels, _bias.Pointer, _filterStride, _relu);
     }
@@ -114,11 +117,13 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
         OuterSum.Bias<TLanes>(gradient, _filterStride, pixels, pass.Gradient + _parameters.BiasOffset, _parameters.Filters);
 
         _outputGradient.CopyIn(pass);
-        TransposeOutput<TAlgorithm>(pass, _gradientTiles, tiles);
+        if (!KeepsInputTiles)
+            TransformInput<TWeights>(pass, _weightsInputTiles, 0, tiles);
+        TransposeOutput<TWeights>(pass, _gradientTiles, tiles);
         WeightGradient(pass, tiles);
         if (_inputGradient is null)
             return;
-        if (!IsOneAlgorithm)
+        if (!KeepsGradientTiles)
             TransposeOutput<TData>(pass, _dataTiles, tiles);
         DataGradient(pass, _inputGradient, tiles);
     }
@@ -131,15 +136,36 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
         base.Dispose();
     }
 
+    private static int Squared(int side) => side * side;
+
     private static int Tiles(int extent, int side) => (extent + side - 1) / side;
 
     private static int[] TilePlaces(Plane plane, int rows, int columns, int samples) =>
         [.. from sample in Enumerable.Range(0, samples)
             from y in Enumerable.Range(0, rows)
             from x in Enumerable.Range(0, columns)
-            select (sample * plane.SampleStride) + (TAlgorithm.OutputSide * ((y * plane.RowStride) + (x * plane.ChannelStride)))];
+            select (sample * plane.SampleStride) + (TForward.OutputSide * ((y * plane.RowStride) + (x * plane.ChannelStride)))];
 
     private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
+
+    private void TransformInput<T>(in Pass pass, TileBuffer tiles, int first, int count)
+        where T : IConvolutionAlgorithm
+    {
+        Square source = Pixels(pass, _source.Plane);
+        for (int tile = first; tile < first + count; tile++)
+            T.TransformInput<TLanes>(source.Moved(_inputPlaces[tile]), tiles.Tile(pass.Arena, T.Products, tile), tiles.Channels);
+    }
+
+    private void ClearEmptyPatches(in Pass pass)
+    {
+        Square source = Pixels(pass, _source.Plane), sums = Pixels(pass, _sums.Plane);
+        for (nint sample = 0; sample < pass.Samples; sample++)
+        {
+            EmptyPatches.Clear<TLanes>(
+                source.Moved(sample * _source.Plane.SampleStride), _parameters.Channels, _output.Value.Shape.Height, _output.Value.Shape.Width,
+                sums.Moved(sample * _sums.Plane.SampleStride), _filterStride);
+        }
+    }
 
     /// <summary>A dy A' of all tiles.</summary>
     private void TransposeOutput<T>(in Pass pass, TileBuffer tiles, int count)
@@ -157,19 +183,19 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
         for (int first = 0; first < _parameters.Channels; first += SliceChannels)
         {
             int count = Math.Min(SliceChannels, _parameters.Channels - first);
-            for (int product = 0; product < TAlgorithm.Products * TAlgorithm.Products; product++)
+            for (int product = 0; product < TWeights.Products * TWeights.Products; product++)
             {
                 Gemm.Multiply<TLanes>(
-                    _inputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
+                    _weightsInputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
                     _weightSlice.Product(pass.Arena, product, 0), count, _filterStride, tiles);
             }
 
             for (int i = 0; i < count; i++)
             {
-                Square slice = _weightSlice.Tile(pass.Arena, TAlgorithm.Products, i);
+                Square slice = _weightSlice.Tile(pass.Arena, TWeights.Products, i);
                 float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
                 if (_parameters.Filters == _filterStride)
-                    TAlgorithm.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
+                    TWeights.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
                 else
                     TransposePadded(slice, pass.At(_tapSlice), weights, tapStride);
             }
@@ -178,7 +204,7 @@ internal sealed unsafe class WinogradConvolution<TAlgorithm, TData, TLanes> : Op
 
     private void TransposePadded(Square slice, float* taps, float* weights, nint tapStride)
     {
-        TAlgorithm.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
+        TWeights.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
         for (nint tap = 0; tap < _parameters.Taps; tap++)
         {
             new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(

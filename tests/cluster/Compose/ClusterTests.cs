@@ -52,7 +52,7 @@ public sealed class ClusterTests(DockerEngine engine)
         await cluster.ComposeAsync("stop", "coordinator");
         string stopped = await cluster.CoordinatorAsync();
         Assert.Equal("143", await ComposeCluster.InspectAsync(stopped, "{{.State.ExitCode}}"));
-        Assert.Contains("--resume", await DockerEngine.RunAsync("logs", "--tail", "20", stopped), StringComparison.Ordinal);
+        Assert.Contains("--resume", await LogsAsync(stopped), StringComparison.Ordinal);
         await cluster.ComposeAsync("down");
         await cluster.UpAsync(workers: 1);
         JsonElement resumed = await cluster.StatusAsync(static status => Step(status) > 0 && State(status) == "training");

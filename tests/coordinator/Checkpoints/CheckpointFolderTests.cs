@@ -1,5 +1,6 @@
 using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Training;
+using Distributed.Optimizers;
 
 namespace Distributed.Tests.Checkpoints;
 
@@ -173,7 +174,52 @@ public sealed class CheckpointFolderTests : IDisposable
         Assert.Equal("checkpoint-0000000012", _runs.Names[^1]);
     }
 
+    [Fact]
+    public async Task Disk_ThatHangs_HoldsUpNeitherTrainingNorTheEnd()
+    {
+        using HangingDisk disk = new();
+        RunResult expected = await _runs.RunAsync(_runs.Options with { CheckpointDirectory = null });
+        RunResult actual = await _runs.RunAsync(_runs.Options with { EndDiskPatience = TimeSpan.FromMilliseconds(50) }, store: disk);
+        Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
+        Assert.Contains("disk", _runs.Latest?.LastError, StringComparison.Ordinal);
+        Assert.Equal(1, disk.Attempts);
+    }
+
+    [Fact]
+    public async Task Disk_ThatHangsWhenTheRunIsStopped_IsWaitedForALittle()
+    {
+        using HangingDisk disk = new();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => _runs.RunAsync(
+            _runs.Options with { StopDiskPatience = TimeSpan.FromMilliseconds(50), EndDiskPatience = Timeout.InfiniteTimeSpan },
+            static (workers, stop) => workers[0].OnStep = order =>
+            {
+                if (order is { Step: 2 })
+                    stop.Cancel();
+                return true;
+            },
+            disk));
+        Assert.Contains("disk", _runs.Latest?.LastError, StringComparison.Ordinal);
+    }
+
     public void Dispose() => _runs.Dispose();
+
+    /// <summary>Takes a checkpoint and does not come back before the test ends.</summary>
+    private sealed class HangingDisk : ICheckpointStore, IDisposable
+    {
+        private readonly ManualResetEventSlim _end = new();
+        private int _attempts;
+
+        public int Attempts => _attempts;
+
+        public (string Path, long Bytes) Write(RunDefinition run, RunPosition position, float[] weights, IReadOnlyList<OptimizerVector> state)
+        {
+            Interlocked.Increment(ref _attempts);
+            _end.Wait();
+            throw new IOException("unplugged");
+        }
+
+        public void Dispose() => _end.Set();
+    }
 
     private static void Truncate(string checkpoint, string file)
     {

@@ -1,4 +1,5 @@
 using Distributed.Coordinator.Checkpoints;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Distributed.Optimizers;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -35,8 +36,9 @@ internal sealed class CheckpointedRun : IDisposable
     public IReadOnlyList<string> Names => [.. new DirectoryInfo(Directory).EnumerateDirectories().Select(static entry => entry.Name).Order(StringComparer.Ordinal)];
 
     /// <summary>A whole run, from opening the directory to the last checkpoint.</summary>
+    /// <param name="store">Takes the checkpoints instead of the directory.</param>
     /// <param name="arrange">Is given the workers and what stops the run.</param>
-    public async Task<RunResult> RunAsync(RunOptions? options = null, Action<FakeWorker[], CancellationTokenSource>? arrange = null)
+    public async Task<RunResult> RunAsync(RunOptions? options = null, Action<FakeWorker[], CancellationTokenSource>? arrange = null, ICheckpointStore? store = null)
     {
         options ??= Options;
         PassedOver.Clear();
@@ -50,8 +52,8 @@ internal sealed class CheckpointedRun : IDisposable
         arrange?.Invoke(workers, stop);
         foreach (FakeWorker worker in workers)
             inbox.Post(new WorkerCalled(worker));
-        CheckpointWriter? writer = folder is null ? null : new CheckpointWriter(folder, run, start, Journal, NullLogger.Instance);
-        StepLoop loop = new(run, inbox, new SilentObserver(), Journal, NullLogger.Instance, TimeProvider.System, null, null, writer, start);
+        CheckpointWriter? writer = folder is null ? null : new CheckpointWriter(store ?? folder, run, start, Journal, NullLogger.Instance);
+        StepLoop loop = new(run, inbox, new SilentObserver(), new RunMonitor(run.Options, Journal), NullLogger.Instance, TimeProvider.System, null, null, writer, start);
         try
         {
             return await loop.RunAsync(stop.Token);

@@ -45,6 +45,42 @@ public sealed class SpecialKernelTests
         AssertAgrees(model, parameters, images, samples: 3, "relu and pool fused");
     }
 
+    /// <summary>
+    /// Windows whose positions see equal patches, of every kind: beside, below and across each other, alike in all four, and
+    /// empty, which with biases of zero is where noise would pass ReLU.
+    /// </summary>
+    [Theory]
+    [InlineData(12, 16, 33, "valid")]
+    [InlineData(13, 17, 16, "same")]
+    [InlineData(14, 32, 64, "valid")]
+    [InlineData(70, 16, 1, "valid")]
+    public void ConvolutionPool_RepeatedPatches_AgreesWithReference(int side, int channels, int filters, string padding)
+    {
+        ResolvedModel model = Pooled(side, channels, filters, padding);
+        (float[] parameters, float[] images) = Draw(model);
+        ClearBiases(model, parameters);
+        DrawRepeats(model, images);
+        AssertAgrees(model, parameters, images, samples: 5, "F(5x5,3x3) mended");
+        AssertSameBits(model, parameters, images, samples: 5);
+    }
+
+    [Fact]
+    public void Convolution_EmptyPatches_AgreesWithReference()
+    {
+        // Outputs of 3 x 3 and their multiples go by tiles of that size, and no pool behind them asks for ties.
+        ResolvedModel model = Resolve(8, """
+            {"layer":"Conv2D","filters":16,"kernel_size":1,"activation":"relu"},
+            {"layer":"Conv2D","filters":20,"kernel_size":[3,4],"activation":"relu"},
+            {"layer":"Conv2D","filters":17,"kernel_size":1,"activation":"relu"},
+            {"layer":"Conv2D","filters":18,"kernel_size":3,"padding":"same","activation":"relu"},
+            """);
+        (float[] parameters, float[] images) = Draw(model);
+        ClearBiases(model, parameters);
+        DrawRepeats(model, images);
+        AssertAgrees(model, parameters, images, samples: 5, "25 products mended where patches are empty");
+        AssertSameBits(model, parameters, images, samples: 5);
+    }
+
     [Theory]
     [MemberData(nameof(Shapes))]
     public void Convolution_AnyShape_AgreesWithReference(int side, int channels, int filters, string padding, int samples) =>
@@ -101,16 +137,46 @@ public sealed class SpecialKernelTests
     {
         (float[] parameters, float[] images) = Draw(model);
         // Whole regions of nothing and biases of zero: dead units, ties and negative zeros.
-        foreach (ParameterTensor tensor in model.Parameters.Where(static tensor => tensor.Shape.Length == 1))
-            parameters.AsSpan(tensor.Offset, tensor.Length).Clear();
+        ClearBiases(model, parameters);
         images.AsSpan(0, images.Length / 3).Clear();
         images.AsSpan(images.Length / 3, images.Length / 3).Fill(-0f);
+        AssertSameBits(model, parameters, images, samples);
+    }
+
+    private static void AssertSameBits(ResolvedModel model, float[] parameters, float[] images, int samples)
+    {
         (MicrobatchResult result, float[] gradient, _) = Train(model, InstructionSet.Scalar, parameters, images, samples);
         foreach (InstructionSet set in new[] { InstructionSet.Vector128, InstructionSet.Avx2, InstructionSet.Avx512 })
         {
             (MicrobatchResult other, float[] otherGradient, _) = Train(model, set, parameters, images, samples);
             Assert.Equal(result, other);
             Assert.Equal(WeightsHash.Sha256(gradient), WeightsHash.Sha256(otherGradient));
+        }
+    }
+
+    private static void ClearBiases(ResolvedModel model, float[] parameters)
+    {
+        foreach (ParameterTensor tensor in model.Parameters.Where(static tensor => tensor.Shape.Length == 1))
+            parameters.AsSpan(tensor.Offset, tensor.Length).Clear();
+    }
+
+    /// <summary>The first image is drawn on its right only, the next two repeat along the diagonals, the fourth has one colour below, the fifth none.</summary>
+    private static void DrawRepeats(ResolvedModel model, float[] images)
+    {
+        (int height, int width, int channels) = (model.Input.Height, model.Input.Width, model.Input.Channels);
+        Random random = new(1);
+        float[] palette = [.. Enumerable.Range(0, (height + width) * channels).Select(_ => random.NextSingle())];
+        for (int i = 0; i < 5 * model.Input.Length; i++)
+        {
+            (int y, int x, int channel) = (i / channels / width % height, i / channels % width, i % channels);
+            images[i] = (i / model.Input.Length) switch
+            {
+                0 => x < width / 2 ? -0f : images[i],
+                1 => palette[((x + y) * channels) + channel],
+                2 => palette[((x - y + height) * channels) + channel],
+                3 => y < height / 2 ? images[i] : palette[channel],
+                _ => 0,
+            };
         }
     }
 
