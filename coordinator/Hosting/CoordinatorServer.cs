@@ -78,6 +78,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
                 console.ColorBehavior = LoggerColorBehavior.Disabled;
             })
             .SetMinimumLevel(LogLevel.Warning)
+            // Who runs a cluster wants to know who came; on one machine only troubles are news.
+            .AddFilter(LogCategory, options.IsSingleMachine ? LogLevel.Warning : LogLevel.Information)
             // A worker that breaks off in mid-call is an event of ours, not an error of the framework.
             .AddFilter("Grpc", LogLevel.Critical)
             .AddFilter("Microsoft.AspNetCore", LogLevel.Critical)

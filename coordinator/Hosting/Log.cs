@@ -21,7 +21,7 @@ internal static partial class Log
     [LoggerMessage(6, LogLevel.Warning, "Going on with {Members} workers")]
     public static partial void Continued(ILogger logger, int members);
 
-    [LoggerMessage(7, LogLevel.Warning, "Leases follow the workers' speed: {Shares}")]
+    [LoggerMessage(7, LogLevel.Information, "Leases follow the workers' speed: {Shares}")]
     public static partial void Balanced(ILogger logger, string shares);
 
     [LoggerMessage(10, LogLevel.Warning, "Worker {Name} at {Address} went before it was ready: {Reason}")]

@@ -72,15 +72,18 @@ internal sealed class LeaseBalancer(int shards)
             _meter.Note(timing, exchange);
     }
 
-    /// <summary>Better shares than these, or null where they are to stay. To be asked between any two steps.</summary>
+    /// <summary>Whether to ask for better shares now, between two steps: not after each, since it takes some reckoning.</summary>
+    public bool IsDue => IsFailing || (_steps.Count >= RecentDurations.Window && (_step - _dealtAt) % StepsBetweenLooks == 0);
+
+    private bool IsFailing => _trial is { } trial && _steps.Count >= StepsToSeeIt && _steps.Median() > trial.Seconds * Unbearable;
+
+    /// <summary>Better shares than these, or null where they are to stay.</summary>
     /// <param name="members">The same as were dealt to.</param>
     /// <param name="shares">What each of them has.</param>
     public ImmutableArray<int>? Improve(ImmutableArray<Member> members, ImmutableArray<int> shares)
     {
-        if (_trial is { } failing && _steps.Count >= StepsToSeeIt && _steps.Median() > failing.Seconds * Unbearable)
+        if (_trial is { } failing && IsFailing)
             return GoBack(failing, shares);
-        if (_steps.Count < RecentDurations.Window || (_step - _dealtAt) % StepsBetweenLooks != 0)
-            return null;
         ForgetIdle(members, shares);
         if (Speeds(members) is not { } speeds)
             return null;

@@ -14,22 +14,25 @@ namespace Distributed.Coordinator.Status;
 /// <summary>The status port: HTTP/1.1, read-only.</summary>
 internal sealed class StatusServer : IAsyncDisposable
 {
-    // What is still to be told at the end must not hold up the end.
+    // What is still to be told at the end must not hold up the end, least of all when somebody waits for it.
     private static readonly TimeSpan LastWordsTime = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan LastWordsTimeWhenStopping = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan SlowReader = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(1);
 
     private static readonly TimeSpan IdleTimeout = TimeSpan.FromSeconds(30);
 
-    // Each page that is open holds one.
-    private const int MostConnections = 256;
+    // Each page that is open holds one. The bound is for strangers who open more than they read.
+    private const int MostConnections = 1024;
 
     private readonly WebApplication _app;
+    private readonly RunMonitor _monitor;
     private readonly EventStream _events;
     private bool _hasEnded;
 
-    private StatusServer(WebApplication app, EventStream events, Uri address)
+    private StatusServer(WebApplication app, RunMonitor monitor, EventStream events, Uri address)
     {
+        _monitor = monitor;
         _app = app;
         _events = events;
         Address = address;
@@ -61,7 +64,7 @@ internal sealed class StatusServer : IAsyncDisposable
     public async Task EndAsync()
     {
         _hasEnded = true;
-        await _events.EndAsync(LastWordsTime).ConfigureAwait(false);
+        await _events.EndAsync(_monitor.State == RunState.Stopping ? LastWordsTimeWhenStopping : LastWordsTime).ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
@@ -98,7 +101,7 @@ internal sealed class StatusServer : IAsyncDisposable
         }
 
         string address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        return new StatusServer(app, events, listen.ToLocalUri(new Uri(address).Port, tls is not null));
+        return new StatusServer(app, monitor, events, listen.ToLocalUri(new Uri(address).Port, tls is not null));
     }
 
     /// <summary>What a page would still have to fetch after the last event, when there is nobody to answer any more.</summary>

@@ -123,7 +123,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
             _dealtTo = Membership.Members;
             Membership = Membership.Deal(_balancer.Deal(Membership.Members));
         }
-        else if (Count > 0 && _balancer.Improve(Membership.Members, Membership.Shares()) is { } shares)
+        else if (_balancer.IsDue && _balancer.Improve(Membership.Members, Membership.Shares()) is { } shares)
         {
             Membership = Membership.Deal(shares);
             Log.Balanced(log, DescribeLeases());

@@ -194,7 +194,7 @@ public sealed class LeaseBalancerTests
         {
             for (int step = 0; step < steps; step++)
             {
-                if (_balancer.Improve(_members, Shares) is { } better)
+                if (_balancer.IsDue && _balancer.Improve(_members, Shares) is { } better)
                 {
                     Shares = better;
                     Changes++;

@@ -6,6 +6,7 @@ using Microsoft.Playwright;
 namespace Distributed.Tests.Status;
 
 /// <summary>The dashboard as people see it.</summary>
+[Collection(nameof(ShownRun))]
 public sealed class DashboardTests(Browser browser) : IClassFixture<Browser>
 {
     private static readonly ViewportSize Phone = new() { Width = 390, Height = 844 };

@@ -6,6 +6,7 @@ using Distributed.Coordinator.Status;
 namespace Distributed.Tests.Status;
 
 /// <summary>What the status port answers, over a made-up run.</summary>
+[Collection(nameof(ShownRun))]
 public sealed class EndpointTests
 {
     // The contract: a name more is an addition, a name less breaks somebody's script.

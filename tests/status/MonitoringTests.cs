@@ -10,6 +10,7 @@ using Distributed.Tests.Data;
 namespace Distributed.Tests.Status;
 
 /// <summary>What real monitoring systems make of the metrics and traces.</summary>
+[Collection(nameof(ShownRun))]
 public sealed class MonitoringTests
 {
     private static readonly TimeSpan Guard = TimeSpan.FromMinutes(2);

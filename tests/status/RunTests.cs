@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Distributed.Tests.Cluster;
@@ -83,13 +85,15 @@ public sealed class RunTests
     [Fact]
     public async Task Train_WithAStatusPortInUse_RefusesNamingIt()
     {
-        await using ShownRun taken = await ShownRun.StartAsync();
+        using TcpListener taken = new(IPAddress.Loopback, 0);
+        taken.Start();
+        string address = taken.LocalEndpoint.ToString()!;
         using TinyDataset data = new();
         using TrainingRun files = new();
         await using ProgramRun run = ProgramRun.Coordinator(
-            "train", "--status", taken.Address.Authority, "--out", files.Out, "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--batch-size", "16");
+            "train", "--status", address, "--out", files.Out, "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--batch-size", "16");
         Assert.Equal(2, await run.ExitAsync());
-        Assert.Equal($"coordinator: --status {taken.Address.Authority}: the port is in use\n", run.Errors);
+        Assert.Equal($"coordinator: --status {address}: the port is in use\n", run.Errors);
     }
 
     internal static async Task<Uri> StatusAddressAsync(ProgramRun coordinator) =>

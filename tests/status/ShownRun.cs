@@ -5,7 +5,14 @@ using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Tests.Status;
 
-/// <summary>A status endpoint in this process, over a run that the test makes up.</summary>
+/// <summary>
+/// One at a time: OpenTelemetry knows meters by their names, so that two runs in a process, which no coordinator has, would
+/// see each other's metrics.
+/// </summary>
+[CollectionDefinition(nameof(ShownRun))]
+public sealed class ShownRuns;
+
+/// <summary>A status endpoint in this process, over a run that the test makes up. For tests of the collection of that name.</summary>
 internal sealed class ShownRun : IAsyncDisposable
 {
     private readonly TinyRun _tiny = new(train: 100, test: 45);

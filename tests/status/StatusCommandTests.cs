@@ -6,6 +6,7 @@ using Distributed.Coordinator.Commands;
 namespace Distributed.Tests.Status;
 
 /// <summary>coordinator status, run in this process as the host runs it.</summary>
+[Collection(nameof(ShownRun))]
 public sealed class StatusCommandTests
 {
     [Fact]
