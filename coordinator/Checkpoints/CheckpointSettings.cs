@@ -1,11 +1,12 @@
 using System.Globalization;
 using System.Text.Json;
 using Distributed.Coordinator.Training;
+using Distributed.Engine;
 using Distributed.Optimizers;
 
 namespace Distributed.Coordinator.Checkpoints;
 
-/// <summary>Everything that a run's weights depend on, by the name of the option that sets it.</summary>
+/// <summary>Everything that a run's weights depend on, by the name of the option that sets it, if one does.</summary>
 internal static class CheckpointSettings
 {
     // Longer values (a model, a fingerprint) say nothing to people.
@@ -30,6 +31,7 @@ internal static class CheckpointSettings
             ["--beta-1"] = Text(optimizer.Beta1),
             ["--beta-2"] = Text(optimizer.Beta2),
             ["--epsilon"] = Text(optimizer.Epsilon),
+            ["the engine's arithmetic"] = $"version {Arithmetic.Version}",
         };
     }
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Net.ServerSentEvents;
 using System.Text.Json;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Terminal;
 using Spectre.Console;
@@ -23,11 +24,15 @@ internal static class StatusCommand
         Option<string> url = new("--status") { Description = "of the run to look at, as `train` prints it", DefaultValueFactory = static _ => DefaultUrl, HelpName = "URL" };
         Option<bool> watch = new("--watch") { Description = "follow the run to its end" };
         Option<bool> health = new("--health") { Description = "only ask whether the coordinator is alive: for containers, which go by the exit code" };
-        Command command = new("status", "Show how a run is going.") { url, watch, health };
+        Option<string?> authority = new("--tls-ca") { Description = "with an https:// URL, trust certificates of these authorities alone, PEM (default: those of the system)", HelpName = "FILE" };
+        Command command = new("status", "Show how a run is going.") { url, watch, health, authority };
         command.SetAction(async (parsed, cancellation) =>
         {
             Uri address = Parse(parsed.GetValue(url)!);
-            using HttpClient client = new() { BaseAddress = address, Timeout = Timeout.InfiniteTimeSpan };
+            using SocketsHttpHandler handler = new();
+            if (parsed.GetValue(authority) is { } file)
+                handler.SslOptions.CertificateChainPolicy = PemFiles.TrustOnly(PemFiles.LoadCertificates(authority.Name, file), PemFiles.ServerAuthentication);
+            using HttpClient client = new(handler) { BaseAddress = address, Timeout = Timeout.InfiniteTimeSpan };
             TextWriter output = parsed.InvocationConfiguration.Output;
             try
             {

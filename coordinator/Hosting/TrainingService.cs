@@ -2,6 +2,7 @@ using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
+using Distributed.Engine;
 using Distributed.Exchange;
 using Distributed.Protos;
 using Grpc.Core;
@@ -72,6 +73,8 @@ internal sealed class TrainingService(
     private string? Refuse(Hello hello) =>
         hello.ProtocolVersion != TrainingWire.ProtocolVersion
             ? $"it speaks version {hello.ProtocolVersion} of the protocol, this coordinator version {TrainingWire.ProtocolVersion}; use the same build for both"
+        : hello.Arithmetic != Arithmetic.Version
+            ? $"its engine computes by version {hello.Arithmetic}, this coordinator's by version {Arithmetic.Version}, which gives other bits; use the same build for both"
         : !IsShowable(hello.Name) || hello.Threads is < 1 or > 1024 || !IsShowable(hello.InstructionSet)
             ? "its hello is not in order"
         : options.Exchange == ExchangeChoice.Shm && !hello.SharedMemory

@@ -29,15 +29,17 @@ internal sealed class Admission
     public ServerTls? Tls { get; }
 
     /// <summary>Reads the token and the PEM files.</summary>
-    /// <exception cref="ConfigurationException">One cannot be used, or the port would be open to everybody.</exception>
+    /// <exception cref="ConfigurationException">One cannot be used, or a port would be open to everybody.</exception>
     public static Admission Open(RunOptions options)
     {
         JoinToken? token = JoinToken.Read(options.TokenFile);
-        ListenAddress listen = options.ListenAddress();
-        if (token is null && !options.Insecure && !IPAddress.IsLoopback(listen.EndPoint.Address))
+        foreach (ListenAddress port in options.Status.IsOn ? [options.ListenAddress(), options.Status.Listen()] : (ListenAddress[])[options.ListenAddress()])
         {
-            throw new ConfigurationException(
-                $"{listen.Option} {listen.Text} lets every machine in: set a join token ({JoinToken.Option} or {JoinToken.Variable}), or say --insecure");
+            if (token is null && !options.Insecure && !IPAddress.IsLoopback(port.EndPoint.Address))
+            {
+                throw new ConfigurationException(
+                    $"{port.Option} {port.Text} lets every machine in: set a join token ({JoinToken.Option} or {JoinToken.Variable}), or say --insecure");
+            }
         }
 
         // Nobody else is told of a port that the system chose.

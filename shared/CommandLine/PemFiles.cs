@@ -10,6 +10,9 @@ public sealed record PemIdentity(X509Certificate2 Certificate, X509Certificate2C
 /// <summary>Reads what TLS needs from PEM files, naming option and file where it cannot.</summary>
 public static class PemFiles
 {
+    /// <summary>Object identifier of the extended key usage of a server's certificate.</summary>
+    public const string ServerAuthentication = "1.3.6.1.5.5.7.3.1";
+
     /// <summary>--tls-cert and --tls-key; null where neither was given.</summary>
     /// <exception cref="ConfigurationException">One is missing or cannot be used.</exception>
     public static PemIdentity? LoadIdentity(string? certificateFile, string? keyFile)

@@ -149,7 +149,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
 
     private WorkerMessage Hello(string shown) => new()
     {
-        Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = $"hostile-{_random.Next()}", Threads = 1, InstructionSet = "none", JoinToken = shown, SharedMemory = _random.Next(2) == 0 },
+        Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = $"hostile-{_random.Next()}", Threads = 1, InstructionSet = "none", JoinToken = shown, SharedMemory = _random.Next(2) == 0 },
     };
 
     /// <summary>Of the run itself unless the sender has leases: nobody can tell a false partial of a trusted worker from a true one.</summary>

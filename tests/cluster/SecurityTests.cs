@@ -65,6 +65,10 @@ public sealed class SecurityTests : IDisposable
         using HttpClient reader = authority.CreateReader();
         Assert.StartsWith("https://", page, StringComparison.Ordinal);
         Assert.Equal(HttpStatusCode.OK, (await reader.GetAsync(new Uri(page), TestContext.Current.CancellationToken)).StatusCode);
+        await using ProgramRun trusting = ProgramRun.Coordinator("status", "--status", page, "--tls-ca", authority.Authority);
+        await trusting.SucceedAsync();
+        await using ProgramRun doubting = ProgramRun.Coordinator("status", "--status", page, "--tls-ca", other.Authority);
+        Assert.Equal(1, await doubting.ExitAsync());
 
         await using ProgramRun deceived = ProgramRun.Worker("--coordinator", url, "--threads", "1", "--tls-ca", other.Authority);
         await AssertRefusedAsync(deceived, "no safe connection");

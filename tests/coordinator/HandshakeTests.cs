@@ -27,8 +27,14 @@ public sealed class HandshakeTests
     }
 
     [Fact]
+    public async Task Hello_OfAnotherArithmetic_IsRefusedWithTheReason() => Assert.Contains(
+        "gives other bits",
+        await RefuseAsync(new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version + 1, Name = "old", Threads = 1, InstructionSet = "none" }),
+        StringComparison.Ordinal);
+
+    [Fact]
     public async Task Hello_ThatIsNotInOrder_IsRefused() =>
-        Assert.NotEmpty(await RefuseAsync(new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = "a", Threads = 0, InstructionSet = "none" }));
+        Assert.NotEmpty(await RefuseAsync(new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = "a", Threads = 0, InstructionSet = "none" }));
 
     [Fact]
     public async Task Candidate_ThatSaysGoodbye_LeavesWithItsReason()
@@ -38,7 +44,7 @@ public sealed class HandshakeTests
         using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
             new Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
         await call.RequestStream.WriteAsync(
-            new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Name = "new", Threads = 1, InstructionSet = "none" } },
+            new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = "new", Threads = 1, InstructionSet = "none" } },
             TestContext.Current.CancellationToken);
         WorkerCalled called = Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal("new", called.Link.Member.Name);

@@ -11,8 +11,6 @@ namespace Distributed.Worker.Session;
 /// <param name="Identity">What to show the coordinator; null: nothing.</param>
 internal sealed record ClientTls(X509Certificate2Collection? Authorities, PemIdentity? Identity)
 {
-    private const string ServerAuthentication = "1.3.6.1.5.5.7.3.1";
-
     public static ClientTls Default { get; } = new(null, null);
 
     /// <exception cref="ConfigurationException">A file cannot be used.</exception>
@@ -35,7 +33,7 @@ internal sealed record ClientTls(X509Certificate2Collection? Authorities, PemIde
     public void Apply(SocketsHttpHandler handler)
     {
         if (Authorities is not null)
-            handler.SslOptions.CertificateChainPolicy = PemFiles.TrustOnly(Authorities, ServerAuthentication);
+            handler.SslOptions.CertificateChainPolicy = PemFiles.TrustOnly(Authorities, PemFiles.ServerAuthentication);
         if (Identity is not null)
             handler.SslOptions.ClientCertificateContext = SslStreamCertificateContext.Create(Identity.Certificate, Identity.Chain, offline: true);
     }

@@ -80,6 +80,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     Name = options.Name,
                     Threads = (uint)options.Threads,
                     SharedMemory = options.Exchange != ExchangeChoice.Grpc && SharedSegment.Folder() is not null,
+                    Arithmetic = Engine.Arithmetic.Version,
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),
                     JoinToken = options.Token?.Reveal() ?? "",
                 },

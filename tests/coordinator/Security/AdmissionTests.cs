@@ -2,6 +2,7 @@ using Distributed.CommandLine;
 using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Security;
+using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
 using Distributed.Protos;
 using Google.Protobuf;
@@ -55,10 +56,12 @@ public sealed class AdmissionTests : IDisposable
     [InlineData("[::]:0")]
     public void Port_BeyondLoopbackWithoutToken_IsRefusedUnlessInsecure(string listen)
     {
-        RunOptions open = new() { Workers = 0, Listen = listen };
-        Assert.Contains("--insecure", Assert.Throws<ConfigurationException>(() => Admission.Open(open)).Message, StringComparison.Ordinal);
-        _ = Admission.Open(open with { Insecure = true });
-        _ = Admission.Open(open with { TokenFile = _tokenFile });
+        foreach (RunOptions open in (RunOptions[])[new() { Workers = 0, Listen = listen }, new() { Status = new StatusOptions { Address = listen } }])
+        {
+            Assert.Contains("--insecure", Assert.Throws<ConfigurationException>(() => Admission.Open(open)).Message, StringComparison.Ordinal);
+            _ = Admission.Open(open with { Insecure = true });
+            _ = Admission.Open(open with { TokenFile = _tokenFile });
+        }
     }
 
     [Theory]
@@ -162,7 +165,7 @@ public sealed class AdmissionTests : IDisposable
     {
         AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
             new Protos.Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
-        Hello hello = new() { ProtocolVersion = TrainingWire.ProtocolVersion, Name = name, Threads = 1, InstructionSet = "none", JoinToken = token };
+        Hello hello = new() { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = name, Threads = 1, InstructionSet = "none", JoinToken = token };
         await call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }, TestContext.Current.CancellationToken);
         return call;
     }
