@@ -24,6 +24,11 @@ internal sealed class LeaseBalancer(int shards)
     private const double Unbearable = 1.5;
     private const int StepsToSeeIt = 4;
 
+    // A change must have looked worth while for this long, in steps or else in seconds. Operating systems put two workers on
+    // one core for tens of milliseconds at a time, and then part them by themselves.
+    private const int StepsToBelieve = 30;
+    private const double SecondsToBelieve = 1;
+
     private const double SameSpeed = 1.25;
     private const int StepsBetweenLooks = 5;
     private const int RetryAfterSteps = 1000;
@@ -36,6 +41,8 @@ internal sealed class LeaseBalancer(int shards)
     private Trial? _trial;
     private long _step;
     private long _dealtAt;
+    private int _wantedSteps;
+    private double _wantedSeconds;
     private TimeSpan _warmedUp;
 
     /// <summary>The speed that a worker was measured to have, if it has been for long enough.</summary>
@@ -68,6 +75,8 @@ internal sealed class LeaseBalancer(int shards)
         if (_warmedUp < WarmUp)
             return;
         _steps.Add(exchange.TotalSeconds, exchange.TotalSeconds);
+        _wantedSteps++;
+        _wantedSeconds += exchange.TotalSeconds;
         foreach (WorkerTiming timing in timings)
             _meter.Note(timing, exchange);
     }
@@ -102,6 +111,12 @@ internal sealed class LeaseBalancer(int shards)
         double now = Predict(speeds, shares);
         double gain = now - Predict(speeds, better);
         if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares, better, speeds))
+        {
+            (_wantedSteps, _wantedSeconds) = (0, 0);
+            return null;
+        }
+
+        if (_wantedSteps < StepsToBelieve && _wantedSeconds < SecondsToBelieve)
             return null;
         _trial = new Trial(shares, speeds, seconds);
         BeginDeal();
@@ -119,6 +134,7 @@ internal sealed class LeaseBalancer(int shards)
     private void BeginDeal()
     {
         _dealtAt = _step;
+        (_wantedSteps, _wantedSeconds) = (0, 0);
         _steps.Clear();
     }
 
