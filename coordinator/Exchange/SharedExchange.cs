@@ -100,7 +100,8 @@ internal sealed class SharedExchange : IDisposable
                 channel.Dispose();
         }
 
-        _weights?.Dispose();
-        _lobby.Dispose();
+        // They stay mapped until the process ends: a callback of a timer or of a call that is being cut off may still ring or read.
+        _weights?.Unlink();
+        _lobby.Unlink();
     }
 }

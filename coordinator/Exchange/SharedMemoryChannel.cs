@@ -20,6 +20,9 @@ internal sealed class SharedMemoryChannel(int worker, SharedMailbox mailbox, str
 
     public bool IsEnded { get; private set; }
 
+    /// <summary>Called for every sign of life.</summary>
+    public Action? Heard { get; set; }
+
     /// <summary>Where the worker finds everything.</summary>
     public SharedMemory Describe() => new() { Lobby = lobby, Weights = weights, Mailbox = mailbox.Name, Slots = (uint)mailbox.Slots };
 
@@ -48,6 +51,7 @@ internal sealed class SharedMemoryChannel(int worker, SharedMailbox mailbox, str
         {
             if (!mailbox.ToCoordinator.TryRead(ref _received, out int length))
                 return false;
+            Heard?.Invoke();
             happened = Read(WorkerMessage.Parser.ParseFrom(_received.AsSpan(0, length)));
         }
         catch (Exception exception) when (exception is InvalidDataException or InvalidProtocolBufferException)

@@ -69,6 +69,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
 
         _shared = _offered;
         _shared.Open();
+        _shared.Heard = () => Hear();
         Member = Member with { Exchange = ExchangeKind.SharedMemory };
         return _shared;
     }
@@ -119,6 +120,13 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         CoordinatorMessage message = new() { Drain = new Drain { Reason = reason } };
         if (_shared?.TrySend(message) != true)
             Send(message);
+    }
+
+    /// <summary>Tells the worker, as the last thing of all, that it need not come again.</summary>
+    public void Refuse(string reason)
+    {
+        Send(new CoordinatorMessage { Refusal = new Refusal { Reason = reason } });
+        _outbox.Writer.TryComplete();
     }
 
     public void Close(string reason)

@@ -41,7 +41,7 @@ internal sealed class TrainingService(
         string reason = "the connection broke";
         try
         {
-            reason = await ReadAsync(requestStream, link, exchange.Token).ConfigureAwait(false);
+            reason = await ReadAsync(requestStream, link, writing, exchange.Token).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException or InvalidOperationException or RpcException)
         {
@@ -84,7 +84,8 @@ internal sealed class TrainingService(
     private static bool IsShowable(string text) => text.Length is > 0 and <= 100 && !text.Any(char.IsControl);
 
     /// <summary>Turns messages into events until the worker ends its stream; why it did.</summary>
-    private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, CancellationToken cancellation)
+    /// <param name="writing">Ends when all that is to be said to the worker is said.</param>
+    private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, Task writing, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
         bool isReady = false;
@@ -99,7 +100,13 @@ internal sealed class TrainingService(
             {
                 case { Ready: { } ready }:
                     if (options.Exchange == ExchangeChoice.Shm && !ready.SharedMemory)
-                        return Decline(worker, "it shares no memory with this coordinator, which takes no others (--exchange shm)");
+                    {
+                        const string reason = "it shares no memory with this coordinator, which takes no others (--exchange shm)";
+                        link.Refuse(reason);
+                        await writing.ConfigureAwait(false);
+                        return Decline(worker, reason);
+                    }
+
                     isReady = true;
                     inbox.Post(new WorkerReady(worker, ready.SharedMemory) { Credit = credits });
                     break;

@@ -64,12 +64,8 @@ internal sealed class RunInbox(Bell bell)
     public bool TryTake(out RunEvent? happened)
     {
         EndLast();
-        if (_events.TryDequeue(out happened))
-        {
-            _inHand = happened;
-            return true;
-        }
-
+        happened = null;
+        // First: a worker's goodbye must not overtake its last partials.
         for (int i = _sources.Count - 1; i >= 0; i--)
         {
             if (_sources[i].IsEnded)
@@ -84,7 +80,10 @@ internal sealed class RunInbox(Bell bell)
             }
         }
 
-        return false;
+        if (!_events.TryDequeue(out happened))
+            return false;
+        _inHand = happened;
+        return true;
     }
 
     private void EndLast()

@@ -29,5 +29,8 @@ public sealed class SharedLobby : IDisposable
         throw new IOException($"{name} is no lobby");
     }
 
+    /// <summary>The coordinator's: takes the name away, but leaves the memory to whoever still uses it.</summary>
+    public void Unlink() => _segment.Unlink();
+
     public void Dispose() => _segment.Dispose();
 }

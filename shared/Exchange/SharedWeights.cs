@@ -32,5 +32,8 @@ public sealed class SharedWeights : IDisposable
         throw new IOException($"{name} does not hold {parameters} weights");
     }
 
+    /// <summary>The coordinator's: takes the name away, but leaves the memory to whoever still uses it.</summary>
+    public void Unlink() => _segment.Unlink();
+
     public void Dispose() => _segment.Dispose();
 }

@@ -62,7 +62,7 @@ public sealed class ExchangeTests : IDisposable
     public async Task Run_WithAWorkerKilled_EndsWithTheSameWeightsAndLeavesNothing(string exchange)
     {
         using TrainingRun disturbed = new();
-        string[] options = [.. Options, "--epochs", "12"];
+        string[] options = [.. Options, "--epochs", "40"];
         await using ProgramRun reference = await _files.TrainAsync(_environment, [.. options, "--workers", "1"]);
         await using ProgramRun run = ProgramRun.Coordinator(_environment, ["train", .. options, "--out", disturbed.Out, "--exchange", exchange, "--workers", "3"]);
         await run.LineAsync(static line => line.Contains("accuracy", StringComparison.Ordinal));
@@ -114,6 +114,14 @@ public sealed class ExchangeTests : IDisposable
         await using ProgramRun worker = ProgramRun.Worker(_environment, "--coordinator", await run.AddressAsync(), "--exchange", "shm");
         Assert.Equal(1, await worker.ExitAsync());
         Assert.Contains("--exchange shm: the coordinator offers no shared memory", worker.Errors, StringComparison.Ordinal);
+
+        await using ProgramRun strict = ProgramRun.Coordinator(
+            _environment, ["train", .. Options, "--out", _files.Out, "--exchange", "shm", "--workers", "0", "--listen", "127.0.0.1:0"]);
+        string elsewhere = Directory.CreateDirectory(Path.Combine(_folder, "elsewhere")).FullName;
+        await using ProgramRun stranger = ProgramRun.Worker(
+            new Dictionary<string, string> { [FolderVariable] = elsewhere }, "--coordinator", await strict.AddressAsync());
+        Assert.Equal(1, await stranger.ExitAsync());
+        Assert.Contains("takes no others (--exchange shm)", stranger.Errors, StringComparison.Ordinal);
 
         await using ProgramRun nowhere = ProgramRun.Coordinator(
             new Dictionary<string, string> { [FolderVariable] = Path.Combine(_folder, "missing") }, ["train", .. Options, "--exchange", "shm"]);

@@ -13,7 +13,7 @@ public sealed class RecoveryTests
         // Enough steps that the kill, which follows the first epoch's line, falls into the midst of the run.
         using TinyDataset data = new(train: 3000);
         using TrainingRun undisturbed = new(), disturbed = new();
-        string[] options = ["--dataset", data.Directory, "--model", undisturbed.WriteSmallModel(), "--batch-size", "16", "--epochs", "12", "--threads", "1"];
+        string[] options = ["--dataset", data.Directory, "--model", undisturbed.WriteSmallModel(), "--batch-size", "16", "--epochs", "40", "--threads", "1"];
         await using ProgramRun reference = await undisturbed.TrainAsync(null, ["--workers", "1", .. options]);
 
         await using ProgramRun run = ProgramRun.Coordinator(["train", "--out", disturbed.Out, "--workers", "3", "--max-restarts", $"{maxRestarts}", .. options]);

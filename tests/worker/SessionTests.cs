@@ -55,6 +55,8 @@ public sealed class SessionTests
         _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
         Task<SessionEnd> running = RunAsync(stop.Token);
         await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+        // After that, heartbeats come only once it is ready to be told.
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Heartbeat);
         await stop.CancelAsync();
         Assert.Contains("told to stop", (await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Goodbye)).Goodbye.Reason, StringComparison.Ordinal);
         _coordinator.HangUp();

@@ -55,7 +55,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
         {
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
             Outbox outbox = new(run.Executor.Pool, run.Shared);
-            using OrderQueue orders = new(run, (int)welcome.Shards, outbox);
+            using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {
                 orders.Stop();
@@ -194,6 +194,8 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     run.Tests.Add((int)message.TestData.Block, message.TestData.Images.Span, message.TestData.Labels.Span);
                     orders.NoteData();
                     break;
+                case CoordinatorMessage.ContentOneofCase.Refusal:
+                    throw new RunFailedException($"the coordinator refused this worker: {message.Refusal.Reason}");
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:
                 case CoordinatorMessage.ContentOneofCase.Drain:

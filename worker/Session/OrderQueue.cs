@@ -20,6 +20,7 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromMicroseconds(100);
 
     private readonly RunContext _run;
+    private readonly Action _heard;
     private readonly Outbox _outbox;
     private readonly ConcurrentQueue<CoordinatorMessage> _orders = new();
     private readonly Bell _bell;
@@ -30,9 +31,11 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     private StepId _step = new();
     private long _arrived;
 
-    public OrderQueue(RunContext run, int shards, Outbox outbox)
+    /// <param name="heard">Called for every order that comes over shared memory: a sign of life like any other message.</param>
+    public OrderQueue(RunContext run, int shards, Outbox outbox, Action heard)
     {
         _run = run;
+        _heard = heard;
         _outbox = outbox;
         _bell = run.Shared?.Bell ?? new ProcessBell();
         _nodes = new TreeNode[shards];
@@ -97,19 +100,20 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     private CoordinatorMessage? Take()
     {
         CoordinatorMessage? order = null;
-        while (!_isStopping)
+        while (true)
         {
+            // Before everything that rings the bell is looked at.
             int seen = _bell.Look();
-            if (order is null && !_orders.TryDequeue(out order))
-                _run.Shared?.TryTake(out order);
+            if (_isStopping)
+                return null;
+            if (order is null && !_orders.TryDequeue(out order) && _run.Shared?.TryTake(out order) == true)
+                _heard();
             // By the clock of who carries it out: what an order waits for samples is no computing.
             _arrived = Stopwatch.GetTimestamp();
             if (order is not null && HasSamplesFor(order))
                 return order;
             _bell.WaitPast(seen, LongestSleep, Patience);
         }
-
-        return null;
     }
 
     /// <summary>An order through shared memory may overtake the samples, which come over gRPC.</summary>

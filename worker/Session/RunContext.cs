@@ -71,9 +71,21 @@ internal sealed class RunContext : IDisposable
         SampleShape input = new((int)welcome.ImageHeight, (int)welcome.ImageWidth, (int)welcome.ImageChannels);
         ResolvedModel model = ModelResolver.Resolve(ModelJson.Read(Encoding.UTF8.GetBytes(welcome.ModelJson), "the coordinator's model"), input, (int)welcome.Classes);
         SharedMemoryLink? shared = SharedMemoryLink.TryOpen(welcome.SharedMemory, exchange, model.ParameterCount);
-        RunContext run = new(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads, shared);
-        run.Executor.WarmUp();
-        return run;
+        RunContext? run = null;
+        try
+        {
+            run = new RunContext(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads, shared);
+            run.Executor.WarmUp();
+            return run;
+        }
+        catch
+        {
+            if (run is null)
+                shared?.Dispose();
+            else
+                run.Dispose();
+            throw;
+        }
     }
 
     public void Dispose()
