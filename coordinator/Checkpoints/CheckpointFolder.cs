@@ -120,9 +120,19 @@ internal sealed class CheckpointFolder : ICheckpointStore, IDisposable
             long bytes = Checkpoint.Write(temporary, run, position, weights, state);
             DirectorySync.Flush(temporary);
             // Of the same step, from before a damage or with another report: directories cannot be renamed over one another.
-            if (Directory.Exists(path))
-                Directory.Move(path, NewTemporary(name));
-            Directory.Move(temporary, path);
+            string? before = Directory.Exists(path) ? NewTemporary(name) : null;
+            if (before is not null)
+                Directory.Move(path, before);
+            try
+            {
+                Directory.Move(temporary, path);
+            }
+            catch when (before is not null)
+            {
+                Directory.Move(before, path);
+                throw;
+            }
+
             DirectorySync.Flush(_directory);
             _good.Remove(name);
             _good.Add(name);

@@ -30,6 +30,8 @@ internal static class StatusCommand
         {
             Uri address = Parse(parsed.GetValue(url)!);
             using SocketsHttpHandler handler = new();
+            if (parsed.GetValue(authority) is not null && address.Scheme != Uri.UriSchemeHttps)
+                throw new ConfigurationException($"{authority.Name} needs an https:// URL, not --status {address}");
             if (parsed.GetValue(authority) is { } file)
                 handler.SslOptions.CertificateChainPolicy = PemFiles.TrustOnly(PemFiles.LoadCertificates(authority.Name, file), PemFiles.ServerAuthentication);
             using HttpClient client = new(handler) { BaseAddress = address, Timeout = Timeout.InfiniteTimeSpan };
@@ -98,13 +100,14 @@ internal static class StatusCommand
     private static async IAsyncEnumerable<StatusDocument> ReadAsync(
         HttpClient client, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellation)
     {
+        using CancellationTokenSource silence = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Stream stream = await client.GetStreamAsync("events", cancellation).WaitAsync(Silence, cancellation).ConfigureAwait(false);
         await using (stream.ConfigureAwait(false))
         {
-            IAsyncEnumerator<SseItem<byte[]>> events = SseParser.Create(stream, static (_, data) => data.ToArray()).EnumerateAsync(cancellation).GetAsyncEnumerator(cancellation);
+            IAsyncEnumerator<SseItem<byte[]>> events = SseParser.Create(stream, static (_, data) => data.ToArray()).EnumerateAsync(silence.Token).GetAsyncEnumerator(silence.Token);
             await using (events.ConfigureAwait(false))
             {
-                while (await events.MoveNextAsync().AsTask().WaitAsync(Silence, cancellation).ConfigureAwait(false))
+                while (await IsMoreAsync(events).ConfigureAwait(false))
                 {
                     if (events.Current.EventType == EventStream.EndEvent)
                         yield break;
@@ -115,6 +118,20 @@ internal static class StatusCommand
         }
 
         throw new IOException("the coordinator is gone");
+
+        // The read itself is ended: an enumerator cannot be left while it waits.
+        async Task<bool> IsMoreAsync(IAsyncEnumerator<SseItem<byte[]>> events)
+        {
+            try
+            {
+                silence.CancelAfter(Silence);
+                return await events.MoveNextAsync().ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+            {
+                throw new TimeoutException();
+            }
+        }
     }
 
     private static StatusDocument Read(byte[] json) =>

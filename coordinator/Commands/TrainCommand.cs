@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Distributed.CommandLine;
 using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Coordinator.Terminal;
@@ -79,11 +80,10 @@ internal static class TrainCommand
             // Results go to standard output, what is only of interest to standard error.
             TextWriter notices = parsed.InvocationConfiguration.Error;
             await using RunStatus shown = new(options, notices);
-            RunOutcome outcome;
             try
             {
                 using EpochBar? live = IsTerminal() ? new EpochBar(AnsiConsole.Console) : null;
-                outcome = await TrainingRun.ExecuteAsync(
+                RunOutcome outcome = await TrainingRun.ExecuteAsync(
                     options,
                     token => data.LoadAsync(parsed, DefaultDataset, token),
                     live ?? (IRunObserver)new PlainDisplay(parsed.InvocationConfiguration.Output),
@@ -93,13 +93,19 @@ internal static class TrainCommand
                 RunResult result = outcome.Result;
                 string scores = result.LastEpoch is { } last ? $"test accuracy {last.TestAccuracy:0.0000}, test loss {last.TestLoss:0.0000}, " : "";
                 notices.WriteLine($"{outcome.Folder}: {scores}weights {result.WeightsSha256}");
+                if (outcome.CheckpointError is { } error)
+                    throw new RunFailedException($"the run is done, but its last checkpoint could not be written: {error}");
             }
-            finally
+            catch (RunFailedException failure) when (shown.IsLingering && !cancellation.IsCancellationRequested)
             {
+                // Said before the wait, and not lost to the interruption that ends it.
+                notices.WriteLine($"coordinator: {failure.Message}");
                 await shown.LingerAsync(cancellation).ConfigureAwait(false);
+                return CommandLineHost.Failed;
             }
 
-            return outcome.CheckpointError is { } error ? throw new RunFailedException($"the run is done, but its last checkpoint could not be written: {error}") : 0;
+            await shown.LingerAsync(cancellation).ConfigureAwait(false);
+            return 0;
         });
         return command;
     }

@@ -38,7 +38,7 @@ internal sealed class Admission
             if (token is null && !options.Insecure && !IPAddress.IsLoopback(port.EndPoint.Address))
             {
                 throw new ConfigurationException(
-                    $"{port.Option} {port.Text} lets every machine in: set a join token ({JoinToken.Option} or {JoinToken.Variable}), or say --insecure");
+                    $"{port.Option} {port.Text} is open to every machine: set a join token ({JoinToken.Option} or {JoinToken.Variable}), or say --insecure");
             }
         }
 

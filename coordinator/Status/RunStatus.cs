@@ -59,10 +59,13 @@ internal sealed class RunStatus : IAsyncDisposable
     /// <exception cref="RunFailedException">The file cannot be written.</exception>
     public void WriteReport(string path) => ReportFile.Write(path, new ReportDocument(_composer.Status(), Monitor.Curve.Read(), _composer.Result()));
 
+    /// <summary>Whether <see cref="LingerAsync"/> would wait: the run got as far as to be shown, and --linger was given.</summary>
+    public bool IsLingering => IsOpen && _server is not null && Options.Linger != TimeSpan.Zero;
+
     /// <summary>Keeps the endpoint up after the end of the run, as --linger says; an interruption ends that and is no failure.</summary>
     public async Task LingerAsync(CancellationToken cancellation)
     {
-        if (_server is null || Options.Linger == TimeSpan.Zero || cancellation.IsCancellationRequested)
+        if (!IsLingering || _server is null || cancellation.IsCancellationRequested)
             return;
         string time = Options.Linger is { } linger ? string.Create(CultureInfo.InvariantCulture, $"for {linger.TotalSeconds:0} s, or until interrupted") : "until interrupted";
         _notices.WriteLine($"{_server.Address} stays up {time}");

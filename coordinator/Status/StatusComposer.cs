@@ -11,7 +11,8 @@ internal sealed class StatusComposer(RunMonitor monitor)
     /// <summary>Images that were answered wrongly, at most so many in a result: 100 of MNIST are 100 KB.</summary>
     public const int MostMistakes = 100;
 
-    private (EvaluationResult Test, ResultDocument Document)? _result;
+    // One reference, swapped whole: requests come on several threads.
+    private KnownResult? _result;
 
     public StatusDocument Status()
     {
@@ -65,10 +66,10 @@ internal sealed class StatusComposer(RunMonitor monitor)
         RunPicture picture = monitor.Picture;
         if (monitor.Run is not { } run || picture.Test is not { } test || picture.History.IsEmpty)
             return null;
-        if (_result is { } known && known.Test == (object)test)
+        if (Volatile.Read(ref _result) is { } known && ReferenceEquals(known.Test, test))
             return known.Document;
         ResultDocument document = Describe(run.Dataset, test, picture.History[^1].Epoch);
-        _result = (test, document);
+        Volatile.Write(ref _result, new KnownResult(test, document));
         return document;
     }
 
@@ -135,4 +136,6 @@ internal sealed class StatusComposer(RunMonitor monitor)
         double evaluation = monitor.Evaluations > 0 ? monitor.EvaluationTime.TotalSeconds / monitor.Evaluations : 0;
         return steps + (Math.Max(0, epochs - picture.History.Length) * evaluation);
     }
+
+    private sealed record KnownResult(EvaluationResult Test, ResultDocument Document);
 }

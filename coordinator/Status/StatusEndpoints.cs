@@ -40,7 +40,7 @@ internal static class StatusEndpoints
 
     private static Results<FileContentHttpResult, ProblemHttpResult> Result(StatusComposer composer) => composer.Result() is { } result
         ? TypedResults.Bytes(JsonSerializer.SerializeToUtf8Bytes(result, StatusJson.Default.ResultDocument), Json)
-        : TypedResults.Problem("The test set is scored at the end of each epoch; none has ended yet.", statusCode: StatusCodes.Status404NotFound);
+        : TypedResults.Problem("The test set is scored at the end of each epoch; this process has not ended one yet.", statusCode: StatusCodes.Status404NotFound);
 
     private static Results<FileContentHttpResult, ProblemHttpResult> Ready(RunMonitor monitor)
     {

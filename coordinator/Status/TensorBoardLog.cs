@@ -44,8 +44,20 @@ internal sealed class TensorBoardLog : IAsyncDisposable
     {
         _timer.Dispose();
         await _writing.ConfigureAwait(false);
-        _train.Dispose();
-        _validation.Dispose();
+        Close(_train);
+        Close(_validation);
+    }
+
+    private static void Close(TensorBoardFile file)
+    {
+        try
+        {
+            file.Dispose();
+        }
+        catch (IOException)
+        {
+            // What could not be written before cannot be flushed now; it was said then.
+        }
     }
 
     private async Task WriteAsync()
@@ -56,7 +68,7 @@ internal sealed class TensorBoardLog : IAsyncDisposable
                 WriteNew();
             WriteNew();
         }
-        catch (IOException exception)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             // A full disk is not to end a run that needs it only for this.
             _notices.WriteLine($"no more TensorBoard events: {exception.Message}");

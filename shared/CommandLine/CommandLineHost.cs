@@ -12,7 +12,9 @@ namespace Distributed.CommandLine;
 /// </summary>
 public static class CommandLineHost
 {
-    private const int Failed = 1;
+    /// <summary>The exit code of what could not be carried out.</summary>
+    public const int Failed = 1;
+
     private const int BadUsage = 2;
     private const int Interrupted = 130;
     private const int Terminated = 143;

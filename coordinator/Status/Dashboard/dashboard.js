@@ -4,6 +4,7 @@
 const byId = id => document.getElementById(id);
 const FINAL = new Set(["completed", "failed", "stopping"]);
 const SILENCE_MS = 10_000;
+const RETRY_MS = 2000;
 const CURVE_MS = 1000;
 
 const view = { status: null, curve: { step: [], loss: [], accuracy: [], images_per_second: [] }, resultEpoch: 0, hasEnded: false, lastHeard: 0, curveAt: 0, curveStep: -1 };
@@ -257,6 +258,9 @@ async function fetchMore(status) {
       const result = await fetchJson("result");
       if (result && !view.hasEnded)
         showResult(result);
+      else if (!result)
+        // Resumed: the epoch was scored by a process that is gone.
+        view.resultEpoch = view.status.history[epochs - 1].epoch;
     }
   } catch (error) {
     // The events tell, too, when the coordinator is gone.
@@ -283,6 +287,14 @@ function ended() {
 }
 
 function watch() {
+  connect();
+  setInterval(() => {
+    if (!view.hasEnded && view.lastHeard > 0 && performance.now() - view.lastHeard > SILENCE_MS)
+      lost();
+  }, 1000);
+}
+
+function connect() {
   const source = new EventSource("events");
   source.addEventListener("status", event => {
     heard();
@@ -308,11 +320,10 @@ function watch() {
       lost();
     if (view.hasEnded)
       source.close();
+    else if (source.readyState === EventSource.CLOSED)
+      // After an answer that is none (a proxy's error) the browser does not try again by itself.
+      setTimeout(connect, RETRY_MS);
   });
-  setInterval(() => {
-    if (!view.hasEnded && view.lastHeard > 0 && performance.now() - view.lastHeard > SILENCE_MS)
-      lost();
-  }, 1000);
 }
 
 // ---- colours
