@@ -16,7 +16,8 @@ public sealed class RunTests
     [Fact]
     public async Task Status_ThroughoutARunWithWorkersComingAndGoing_KeepsToItsSchemaAndAgreesWithRunJson()
     {
-        using TinyDataset data = new(train: 384);
+        // Many seconds of training, of which the worker's end falls into the first.
+        using TinyDataset data = new(train: 3840);
         using TrainingRun files = new();
         await using ProgramRun coordinator = ProgramRun.Coordinator(
             "train", "--workers", "0", "--min-workers", "2", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--linger", "--tensorboard", "--out", files.Out,

@@ -13,6 +13,7 @@ public sealed class SwarmTests(DockerEngine engine)
         Assert.SkipUnless(
             await DockerEngine.RunAsync("info", "--format", "{{.Swarm.LocalNodeState}}") == "inactive", "this engine is part of a swarm already");
         string folder = Directory.CreateTempSubdirectory("swarm-test-").FullName;
+        string stack = $"training-test-{Guid.NewGuid():N}"[..24];
         string token = Path.Combine(folder, "join_token");
         await File.WriteAllTextAsync(token, "of the swarm", TestContext.Current.CancellationToken);
         Dictionary<string, string> environment = new()
@@ -29,14 +30,15 @@ public sealed class SwarmTests(DockerEngine engine)
         await DockerEngine.RunAsync("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1");
         try
         {
-            await DockerEngine.RunAsync(environment, "stack", "deploy", "--detach=true", "--compose-file", ComposeFiles.Cluster, "training");
+            await DockerEngine.RunAsync(environment, "stack", "deploy", "--detach=true", "--compose-file", ComposeFiles.Cluster, stack);
             using TrainingRun files = new();
             await using ProgramRun reference = await files.TrainAsync(null, "--max-steps", "100");
-            await CompletedAsync("training_coordinator", files.WeightsSha256);
+            await CompletedAsync($"{stack}_coordinator", files.WeightsSha256);
         }
         finally
         {
             await DockerEngine.RunAsync("swarm", "leave", "--force");
+            await RemoveVolumesAsync(stack);
             Directory.Delete(folder, recursive: true);
         }
     }
@@ -61,6 +63,19 @@ public sealed class SwarmTests(DockerEngine engine)
         await using ProgramRun logs = ProgramRun.Start("docker", "service", "logs", service);
         await logs.SucceedAsync();
         Assert.Contains(sha256, logs.Output + logs.Errors, StringComparison.Ordinal);
+    }
+
+    /// <summary>A stack's volumes outlive it, and its containers go a little after it.</summary>
+    private static async Task RemoveVolumesAsync(string stack)
+    {
+        using CancellationTokenSource deadline = new(TimeSpan.FromMinutes(2));
+        using PeriodicTimer looks = new(TimeSpan.FromMilliseconds(500));
+        while (await DockerEngine.RunAsync("volume", "ls", "--quiet", "--filter", $"name={stack}_") is { Length: > 0 } volumes)
+        {
+            await using (ProgramRun remove = ProgramRun.Start("docker", ["volume", "rm", .. volumes.Split('\n')]))
+                await remove.ExitAsync();
+            await looks.WaitForNextTickAsync(deadline.Token);
+        }
     }
 
     private static int FreePort()
