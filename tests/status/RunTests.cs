@@ -84,6 +84,25 @@ public sealed class RunTests
     }
 
     [Fact]
+    public async Task Run_ThatFailsAndLingers_SaysWhyAtOnceAndKeepsItsExitCode()
+    {
+        using TinyDataset data = new();
+        using TrainingRun files = new();
+        await using ProgramRun coordinator = ProgramRun.Coordinator(
+            "train", "--workers", "1", "--threads", "1", "--max-restarts", "0", "--status", "127.0.0.1:0", "--linger", "--out", files.Out,
+            "--dataset", data.Directory, "--model", files.WriteSmallModel(), "--batch-size", "16", "--epochs", "1000000");
+        using HttpClient client = new() { BaseAddress = await StatusAddressAsync(coordinator) };
+        await EventReader.UntilAsync(client, static status => status.State() == "training");
+        foreach (int worker in coordinator.Children())
+            ProgramRun.Kill(worker);
+        await coordinator.LineAsync(static line => line.StartsWith("coordinator: no worker is left", StringComparison.Ordinal));
+        await coordinator.LineAsync(static line => line.Contains("stays up until interrupted", StringComparison.Ordinal));
+        Assert.Equal("failed", JsonNode.Parse(await client.GetStringAsync("/status", Cancellation))!.State());
+        coordinator.Signal(PosixSignalNumber.Interrupt);
+        Assert.Equal(1, await coordinator.ExitAsync());
+    }
+
+    [Fact]
     public async Task Train_WithAStatusPortInUse_RefusesNamingIt()
     {
         using TcpListener taken = new(IPAddress.Loopback, 0);
