@@ -37,7 +37,7 @@ public sealed class MemoryTests
             rejoins.Signal(PosixSignalNumber.Stop);
             await cluster.Coordinator.LinesAsync("Lost worker w2", ++rejoined);
             rejoins.Signal(PosixSignalNumber.Continue);
-            await cluster.Coordinator.LinesAsync("Worker w2 joined", rejoined);
+            await cluster.Coordinator.LinesAsync("Worker w2 joined", 1 + rejoined);
         }
 
         long[] after = [.. watched.Select(ResidentKilobytes)];

@@ -37,7 +37,8 @@ public sealed class PartitionTests
         string lost = await run.LineAsync(static line => line.Contains("Lost worker cut", StringComparison.Ordinal));
         await partition;
         network.CutOff(null);
-        await run.LineAsync(static line => line.Contains("Worker cut joined", StringComparison.Ordinal));
+        // Once at the start and once after the partition.
+        await run.LinesAsync("Worker cut joined", 2);
         await run.SucceedAsync();
         await stays.SucceedAsync();
         await cut.SucceedAsync();
