@@ -7,7 +7,7 @@ namespace Distributed.Protos;
 public static class TrainingWire
 {
     /// <summary>Raised whenever an older peer would misunderstand a message.</summary>
-    public const uint ProtocolVersion = 3;
+    public const uint ProtocolVersion = 4;
 
     /// <summary>Room for everything in a message beside its one large field.</summary>
     public const int MessageOverhead = 64 * 1024;
@@ -30,9 +30,9 @@ public static class TrainingWire
     public static ReadOnlySpan<float> ReadVector(ReadOnlySpan<byte> field) => MemoryMarshal.Cast<byte, float>(field);
 
     /// <summary>Creates an identity.</summary>
-    public static StepId CreateStepId(string runId, long membershipVersion, int epoch, int step) => new()
+    public static StepId CreateStepId(ulong run, long membershipVersion, int epoch, int step) => new()
     {
-        RunId = runId,
+        Run = run,
         MembershipVersion = (ulong)membershipVersion,
         Epoch = (uint)epoch,
         Step = (uint)step,

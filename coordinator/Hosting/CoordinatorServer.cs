@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Training;
+using Grpc.AspNetCore.Server.Model;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -95,6 +96,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         builder.Services.AddSingleton<RefusalLog>();
         builder.Services.AddSingleton(exchange);
         builder.Services.AddSingleton<TrainingService>();
+        builder.Services.AddSingleton<IServiceMethodProvider<TrainingService>, JoinBinding>();
         builder.Services.AddGrpc(grpc =>
         {
             grpc.MaxReceiveMessageSize = maxMessageBytes;

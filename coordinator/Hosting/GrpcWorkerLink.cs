@@ -16,11 +16,11 @@ namespace Distributed.Coordinator.Hosting;
 /// <param name="exchange">Null: no shared memory is offered.</param>
 internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, TimeProvider time) : IWorkerLink, IDisposable
 {
-    private static readonly CoordinatorMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
+    private static readonly Frame<CoordinatorMessage> Heartbeat = Frame.Of(new CoordinatorMessage { Heartbeat = new Heartbeat() });
 
     // Sequences, so that a shard is cut into messages only when its turn comes.
-    private readonly Channel<IEnumerable<CoordinatorMessage>> _outbox =
-        Channel.CreateUnbounded<IEnumerable<CoordinatorMessage>>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<IEnumerable<Frame<CoordinatorMessage>>> _outbox =
+        Channel.CreateUnbounded<IEnumerable<Frame<CoordinatorMessage>>>(new UnboundedChannelOptions { SingleReader = true });
 
     private readonly Lock _closing = new();
     private readonly CancellationTokenSource _closed = new();
@@ -28,6 +28,9 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     private bool _isDisposed;
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
+
+    // Filled anew for each step, so that one over shared memory allocates nothing.
+    private readonly CoordinatorMessage _order = new() { Step = new Step { Id = new StepId() } };
     private RunDefinition? _run;
     private SharedMemoryChannel? _offered;
     private SharedMemoryChannel? _shared;
@@ -77,24 +80,23 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
-        Step step = new() { Id = ToWire(order) };
+        Step step = _order.Step;
+        (step.Id.Run, step.Id.MembershipVersion, step.Id.Epoch, step.Id.Step) = (order.Run, (ulong)order.MembershipVersion, (uint)order.Epoch, (uint)order.Step);
+        step.Nodes.Clear();
         foreach (TreeNode node in nodes)
         {
             (int first, int end) = run.Tree.Range(node);
             for (int shard = first; shard < end; shard++)
             {
                 if (_shardsSent.Add(shard))
-                    _outbox.Writer.TryWrite(run.ShardMessages(shard));
+                    _outbox.Writer.TryWrite(run.ShardMessages(shard).Select(Frame.Of));
             }
 
-            step.Nodes.Add(new Node { Level = (uint)node.Level, Index = (uint)node.Index });
+            step.Nodes.Add(node.Code);
         }
 
-        CoordinatorMessage message = new() { Step = step };
-        if (_shared?.TrySend(message) == true)
-            return;
-        step.Weights = TrainingWire.Wrap(weights.Bytes);
-        Send(message);
+        if (_shared?.TrySend(_order) != true)
+            Send(_order.Clone(), weights.Bytes);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
@@ -111,8 +113,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         CoordinatorMessage message = new() { Evaluate = evaluate };
         if (_shared?.TrySend(message) == true)
             return;
-        evaluate.Weights = TrainingWire.Wrap(weights.Bytes);
-        Send(message);
+        Send(message, weights.Bytes);
     }
 
     public void Drain(string reason)
@@ -160,16 +161,16 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     }
 
     /// <summary>Writes until the link is closed, with a heartbeat whenever there was nothing to write for a while.</summary>
-    public async Task WriteToAsync(IServerStreamWriter<CoordinatorMessage> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
+    public async Task WriteToAsync(IServerStreamWriter<Frame<CoordinatorMessage>> stream, TimeSpan heartbeatInterval, CancellationToken cancellation)
     {
         using PeriodicTimer timer = new(heartbeatInterval);
         Task beating = BeatAsync(timer, cancellation);
-        await foreach (IEnumerable<CoordinatorMessage> messages in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
+        await foreach (IEnumerable<Frame<CoordinatorMessage>> frames in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
-            foreach (CoordinatorMessage message in messages)
+            foreach (Frame<CoordinatorMessage> frame in frames)
             {
-                await stream.WriteAsync(message, cancellation).ConfigureAwait(false);
-                Interlocked.Add(ref _bytesSent, message.CalculateSize());
+                await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
+                Interlocked.Add(ref _bytesSent, frame.Size);
             }
         }
 
@@ -187,13 +188,13 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         }
     }
 
-    private IEnumerable<CoordinatorMessage> Beat()
+    private IEnumerable<Frame<CoordinatorMessage>> Beat()
     {
         Volatile.Write(ref _beatsWaiting, 0);
         yield return Heartbeat;
     }
 
-    private void Send(CoordinatorMessage message) => _outbox.Writer.TryWrite([message]);
+    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default) => _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector)]);
 
-    private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.RunId, order.MembershipVersion, order.Epoch, order.Step);
+    private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.Run, order.MembershipVersion, order.Epoch, order.Step);
 }

@@ -11,7 +11,7 @@ namespace Distributed.Coordinator.Hosting;
 
 /// <summary>Takes workers' calls: shakes hands, then turns what they send into events for the step loop.</summary>
 internal sealed class TrainingService(
-    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RefusalLog refusals, TimeProvider time) : Protos.Training.TrainingBase
+    RunInbox inbox, RunOptions options, ExchangeSeam seam, Admission admission, RefusalLog refusals, TimeProvider time)
 {
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
 
@@ -20,8 +20,8 @@ internal sealed class TrainingService(
 
     private static int s_lastId;
 
-    public override async Task Join(
-        IAsyncStreamReader<WorkerMessage> requestStream, IServerStreamWriter<CoordinatorMessage> responseStream, ServerCallContext context)
+    public async Task Join(
+        IAsyncStreamReader<Frame<WorkerMessage>> requestStream, IServerStreamWriter<Frame<CoordinatorMessage>> responseStream, ServerCallContext context)
     {
         if (await ReadHelloAsync(requestStream, context.CancellationToken).ConfigureAwait(false) is not { } hello)
             return;
@@ -29,7 +29,7 @@ internal sealed class TrainingService(
         if ((admission.Refuse(hello.JoinToken, call.Request.IsHttps, call.Connection.ClientCertificate) ?? Refuse(hello)) is { } refusal)
         {
             refusals.Report(IsShowable(hello.Name) ? hello.Name : "(a name that cannot be shown)", context.Peer, refusal);
-            await responseStream.WriteAsync(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } }).ConfigureAwait(false);
+            await responseStream.WriteAsync(Frame.Of(new CoordinatorMessage { Refusal = new Refusal { Reason = refusal } })).ConfigureAwait(false);
             return;
         }
 
@@ -56,13 +56,13 @@ internal sealed class TrainingService(
         }
     }
 
-    private static async Task<Hello?> ReadHelloAsync(IAsyncStreamReader<WorkerMessage> stream, CancellationToken cancellation)
+    private static async Task<Hello?> ReadHelloAsync(IAsyncStreamReader<Frame<WorkerMessage>> stream, CancellationToken cancellation)
     {
         using CancellationTokenSource handshake = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         handshake.CancelAfter(HandshakeTimeout);
         try
         {
-            return await stream.MoveNext(handshake.Token).ConfigureAwait(false) ? stream.Current.Hello : null;
+            return await stream.MoveNext(handshake.Token).ConfigureAwait(false) ? stream.Current.Message.Hello : null;
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
@@ -85,18 +85,19 @@ internal sealed class TrainingService(
 
     /// <summary>Turns messages into events until the worker ends its stream; why it did.</summary>
     /// <param name="writing">Ends when all that is to be said to the worker is said.</param>
-    private async Task<string> ReadAsync(IAsyncStreamReader<WorkerMessage> stream, GrpcWorkerLink link, Task writing, CancellationToken cancellation)
+    private async Task<string> ReadAsync(IAsyncStreamReader<Frame<WorkerMessage>> stream, GrpcWorkerLink link, Task writing, CancellationToken cancellation)
     {
         int worker = link.Member.Id;
         bool isReady = false;
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
-            link.Hear(stream.Current.CalculateSize());
+            Frame<WorkerMessage> frame = stream.Current;
+            link.Hear(frame.Size);
             // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
-            if (stream.Current.Heartbeat is null)
+            if (frame.Message.Heartbeat is null)
                 await credits.WaitAsync(cancellation).ConfigureAwait(false);
-            switch (stream.Current)
+            switch (frame.Message)
             {
                 case { Ready: { } ready }:
                     if (options.Exchange == ExchangeChoice.Shm && !ready.SharedMemory)
@@ -117,9 +118,9 @@ internal sealed class TrainingService(
                 case { Heartbeat: not null }:
                     break;
                 default:
-                    if (WorkerEvents.Read(worker, stream.Current, stream.Current.Partial?.Gradient.Memory ?? default) is not { } answer)
+                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector) is not { } answer)
                         return "it sent a message that is not in order";
-                    inbox.Post(answer with { Credit = credits });
+                    inbox.Post(answer with { Credit = credits, Lent = frame.Received });
                     break;
             }
         }

@@ -9,20 +9,33 @@ internal static class WorkerEvents
 {
     /// <param name="gradient">A partial's gradient: P float32 values, little-endian.</param>
     /// <returns>Null if it is no answer, or not in order.</returns>
-    public static RunEvent? Read(int worker, WorkerMessage message, ReadOnlyMemory<byte> gradient) => message switch
+    public static RunEvent? Read(int worker, WorkerMessage message, ReadOnlyMemory<byte> gradient)
     {
-        { Partial: { Id: { } id, Node: { } node } partial } => new PartialArrived(
-            worker,
-            FromWire(id),
-            new TreeNode((int)node.Level, (int)node.Index),
-            gradient,
-            partial.LossSum,
-            (int)partial.Correct,
-            (int)partial.Samples,
-            TimeSpan.FromMicroseconds(partial.ComputeMicroseconds)),
-        { BlockResult: { Id: { } id } result } => new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory),
-        _ => null,
-    };
+        switch (message)
+        {
+            case { Partial: { Id: not null } partial }:
+                PartialArrived arrived = new(worker);
+                Fill(arrived, partial, gradient);
+                return arrived;
+            case { BlockResult: { Id: { } id } result }:
+                return new BlockArrived(worker, FromWire(id), (int)result.Block, result.LossSum, (int)result.Correct, result.Predictions.Memory);
+            default:
+                return null;
+        }
+    }
 
-    private static OrderId FromWire(StepId id) => new(id.RunId, (long)id.MembershipVersion, (int)id.Epoch, (int)id.Step);
+    /// <summary>Makes an event of a partial that has an id.</summary>
+    /// <param name="gradient">As above.</param>
+    public static void Fill(PartialArrived arrived, Protos.Partial partial, ReadOnlyMemory<byte> gradient)
+    {
+        arrived.Order = FromWire(partial.Id);
+        arrived.Node = TreeNode.FromCode(partial.Node);
+        arrived.Gradient = gradient;
+        arrived.LossSum = partial.LossSum;
+        arrived.Correct = (int)partial.Correct;
+        arrived.Samples = (int)partial.Samples;
+        arrived.Compute = TimeSpan.FromMicroseconds(partial.ComputeMicroseconds);
+    }
+
+    private static OrderId FromWire(StepId id) => new(id.Run, (long)id.MembershipVersion, (int)id.Epoch, (int)id.Step);
 }

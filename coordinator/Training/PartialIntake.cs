@@ -52,9 +52,12 @@ internal sealed class PartialIntake(RunDefinition run, StepLedger steps, Roster 
         if (_review.FindFault(partial) is { } fault)
             return Refuse(partial, fault);
 
-        // Looked at after it is copied: what a worker shares it could still change.
         Partial held = _pool.Rent();
-        TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
+        if (partial.Lent is PooledVector own)
+            own.ExchangeWith(held);
+        else
+            // Looked at after it is copied: what a worker shares it could still change.
+            TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
         if (_review.FindNonFinite(held) is { } where)
         {

@@ -39,7 +39,7 @@ internal sealed class PartialReview(RunDefinition run)
 
     /// <summary>What is wrong with a partial that its sender was not ordered to send.</summary>
     public static string DescribeStray(OrderId order) =>
-        $"the sender has no such order: run {order.RunId}, membership {order.MembershipVersion}, epoch {order.Epoch + 1}, step {order.Step + 1}";
+        $"the sender has no such order: run {order.Run:x12}, membership {order.MembershipVersion}, epoch {order.Epoch + 1}, step {order.Step + 1}";
 
     /// <summary>The same shard's partial was refused twice: one line that says whose, why, and over which samples.</summary>
     public string DescribeRepeated(PartialArrived partial, PartialFault fault, string firstWorker, string secondWorker)

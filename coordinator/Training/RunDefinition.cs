@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
 using System.Text;
 using Distributed.Data;
 using Distributed.Models;
@@ -16,7 +18,8 @@ internal sealed class RunDefinition
         Model = model;
         Plan = new ShardPlan(dataset.Train.Count, options.BatchSize, options.Shards, options.Seed, options.Shuffle);
         Tree = new ReductionTree(options.Shards);
-        RunId = Guid.NewGuid().ToString("N")[..12];
+        RunNumber = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong))) >> 16;
+        RunId = $"{RunNumber:x12}";
         ModelJson = Encoding.UTF8.GetString(Models.ModelJson.Write(model.Definition));
         long steps = (long)options.Epochs * Plan.StepsPerEpoch;
         TotalSteps = options.MaxSteps is { } most ? Math.Min(most, steps) : steps;
@@ -34,6 +37,9 @@ internal sealed class RunDefinition
 
     /// <summary>A new one for each run.</summary>
     public string RunId { get; }
+
+    /// <summary>The same as a number of 48 bits.</summary>
+    public ulong RunNumber { get; }
 
     public string ModelJson { get; }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Distributed.Coordinator.Members;
 using Distributed.Reduction;
 
@@ -8,6 +9,9 @@ internal abstract record RunEvent
 {
     /// <summary>Given back when the event has been handled: what keeps a worker from filling the inbox.</summary>
     public SemaphoreSlim? Credit { get; init; }
+
+    /// <summary>Memory that the event's data are in, given back with it.</summary>
+    public IMemoryOwner<byte>? Lent { get; init; }
 }
 
 /// <summary>A worker has said hello and waits for its welcome.</summary>
@@ -32,19 +36,28 @@ internal sealed record LocalWorkerExited(string Name, int? ExitCode, string Desc
 internal sealed record HeartbeatDue : RunEvent;
 
 /// <summary>A worker's partial, as it came.</summary>
-/// <param name="Gradient">P float32 values, little-endian; valid while the event is handled.</param>
-internal sealed record PartialArrived(
-    int Worker,
-    OrderId Order,
-    TreeNode Node,
-    ReadOnlyMemory<byte> Gradient,
-    double LossSum,
-    int Correct,
-    int Samples,
-    TimeSpan Compute) : RunEvent;
+/// <remarks>Valid while the event is handled: the next may be the same object.</remarks>
+internal sealed record PartialArrived(int Worker) : RunEvent
+{
+    public OrderId Order { get; set; }
+
+    public TreeNode Node { get; set; }
+
+    /// <summary>P float32 values, little-endian.</summary>
+    public ReadOnlyMemory<byte> Gradient { get; set; }
+
+    public double LossSum { get; set; }
+
+    public int Correct { get; set; }
+
+    public int Samples { get; set; }
+
+    /// <summary>From the order's arrival at the worker to the partial's completion.</summary>
+    public TimeSpan Compute { get; set; }
+}
 
 /// <summary>A worker's score of a block of the test set.</summary>
 internal sealed record BlockArrived(int Worker, OrderId Order, int Block, double LossSum, int Correct, ReadOnlyMemory<byte> Predictions) : RunEvent;
 
 /// <summary>Which order of the coordinator an answer belongs to.</summary>
-internal readonly record struct OrderId(string RunId, long MembershipVersion, int Epoch, int Step);
+internal readonly record struct OrderId(ulong Run, long MembershipVersion, int Epoch, int Step);

@@ -88,6 +88,7 @@ internal sealed class RunInbox(Bell bell)
 
     private void EndLast()
     {
+        _inHand?.Lent?.Dispose();
         _inHand?.Credit?.Release();
         _inHandFrom?.EndLast();
         _inHand = null;

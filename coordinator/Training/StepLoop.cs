@@ -287,7 +287,7 @@ internal sealed class StepLoop
         if (!HasQuorum())
             return;
         Membership membership = _roster.Membership;
-        OrderId order = new(_run.RunId, membership.Version, _epoch, _step);
+        OrderId order = new(_run.RunNumber, membership.Version, _epoch, _step);
         _monitor.Change(membership);
         _monitor.Enter(_state == State.Evaluating ? RunState.Evaluating : RunState.Training);
         if (_state == State.Training)
@@ -357,7 +357,7 @@ internal sealed class StepLoop
     }
 
     private bool IsDue(OrderId order, State state) =>
-        _state == state && (order.RunId, order.Epoch, order.Step) == (_run.RunId, _epoch, _step);
+        _state == state && (order.Run, order.Epoch, order.Step) == (_run.RunNumber, _epoch, _step);
 
     private void Add(PartialArrived partial)
     {

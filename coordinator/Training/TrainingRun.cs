@@ -121,17 +121,19 @@ internal static class TrainingRun
         CancellationToken cancellation)
     {
         using SharedExchange? shared = SharedExchange.Open(options.Exchange);
+        ExchangeSeam exchange = new(shared);
         RunInbox inbox = shared is null ? new() : new(shared.Bell);
         RunJournal journal = status.Monitor.Journal;
         Task opening = Task.Run(() => status.OpenAsync(folder.Directory, cancellation), cancellation);
         CheckpointWriter? writer = null;
-        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, new ExchangeSeam(shared), inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
+        await using CoordinatorServer server = await CoordinatorServer.StartAsync(options, admission, exchange, inbox, journal, MaxMessageBytes, cancellation).ConfigureAwait(false);
         LocalWorkers? workers = options.IsSingleMachine ? LocalWorkers.Start(options, server.LocalAddress, admission.LocalToken, inbox) : null;
         try
         {
             await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
             status.Begin(run);
+            exchange.Vectors.Keep(run.Model.ParameterCount);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);

@@ -11,7 +11,7 @@ public sealed class Partial(VectorBuffer gradient)
     }
 
     /// <summary>P gradients.</summary>
-    public VectorBuffer Gradient { get; } = gradient;
+    public VectorBuffer Gradient { get; internal set; } = gradient;
 
     /// <summary>Cross-entropy, in nats.</summary>
     public double LossSum { get; set; }

@@ -14,7 +14,13 @@ public readonly record struct TreeNode(int Level, int Index)
 
     public bool IsLeft => (Index & 1) == 0;
 
+    /// <summary>One number for a node, for messages.</summary>
+    public ulong Code => ((ulong)(uint)Level << 32) | (uint)Index;
+
     public static TreeNode Leaf(int shard) => new(0, shard);
+
+    /// <summary>The node of a <see cref="Code"/>; what is none's makes a node of no tree.</summary>
+    public static TreeNode FromCode(ulong code) => new((int)(code >> 32), (int)(uint)code);
 
     public override string ToString() => Level == 0 ? $"shard {Index}" : $"shards {FirstShard}..{FirstShard + (1 << Level) - 1}";
 }

@@ -38,4 +38,7 @@ public sealed class VectorBuffer
 
     /// <summary>The same memory as bytes.</summary>
     public ReadOnlyMemory<byte> Bytes => _memory;
+
+    /// <summary>The same, to write to.</summary>
+    internal Memory<byte> WritableBytes => _memory;
 }

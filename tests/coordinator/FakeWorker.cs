@@ -100,7 +100,16 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
 
     private void Answer(OrderId order, TreeNode node, Partial sum)
     {
-        PartialArrived answer = new(id, order, node, sum.Gradient.Bytes, sum.LossSum, sum.Correct, sum.Samples, TimeSpan.FromMilliseconds(1));
+        PartialArrived answer = new(id)
+        {
+            Order = order,
+            Node = node,
+            Gradient = sum.Gradient.Bytes,
+            LossSum = sum.LossSum,
+            Correct = sum.Correct,
+            Samples = sum.Samples,
+            Compute = TimeSpan.FromMilliseconds(1),
+        };
         foreach (PartialArrived sent in OnAnswer(answer))
             inbox.Post(sent);
     }

@@ -16,6 +16,10 @@ internal sealed class SharedMemoryLink : IDisposable
     private byte[] _received = new byte[1024];
     private byte[] _sent = new byte[1024];
 
+    // Used again and again, so that a step allocates nothing.
+    private readonly CoordinatorMessage _step = new() { Step = new Step() };
+    private readonly WorkerMessage _partial = new() { Partial = new Protos.Partial() };
+
     private SharedMemoryLink(SharedLobby lobby, SharedWeights weights, SharedMailbox mailbox, int parameters)
     {
         (_lobby, _weights, _mailbox) = (lobby, weights, mailbox);
@@ -59,26 +63,31 @@ internal sealed class SharedMemoryLink : IDisposable
         return choice == ExchangeChoice.Auto ? null : throw new ConfigurationException($"--exchange shm: {fault}");
     }
 
-    /// <summary>The next order, if there is one. The thread's that carries them out.</summary>
+    /// <summary>The next order, if there is one. The thread's that carries them out; a step is good until the next.</summary>
     /// <exception cref="InvalidDataException">What the coordinator wrote is not in order.</exception>
     /// <exception cref="InvalidProtocolBufferException">As above.</exception>
     public bool TryTake(out CoordinatorMessage? order)
     {
         bool isThere = _mailbox.ToWorker.TryRead(ref _received, out int length);
-        order = isThere ? CoordinatorMessage.Parser.ParseFrom(_received.AsSpan(0, length)) : null;
+        ReadOnlySpan<byte> message = _received.AsSpan(0, length);
+        order = !isThere ? null : Recycled.TryRead(message, _step.Step) ? _step : CoordinatorMessage.Parser.ParseFrom(message);
         return isThere;
     }
 
     /// <summary>Sends a finished partial without its gradient, which is where the coordinator finds it.</summary>
     /// <returns>False if it lies elsewhere, or there is no room: it is still the caller's.</returns>
-    public bool TrySend(WorkerMessage message, Partial partial)
+    public bool TrySend(StepId step, TreeNode node, Partial partial, TimeSpan compute)
     {
         if (Pool.Lend(partial) is not { } slot)
             return false;
-        message.Partial.Slot = (uint)slot + 1;
-        if (TrySend(message))
-            return true;
-        message.Partial.Slot = 0;
+        lock (_sending)
+        {
+            PartialMessage.Fill(_partial.Partial, step, node, partial, compute);
+            _partial.Partial.Slot = (uint)slot + 1;
+            if (TrySend(_partial))
+                return true;
+        }
+
         Pool.TakeBack(partial);
         return false;
     }

@@ -1,5 +1,6 @@
 using Distributed.Exchange;
 using Distributed.Protos;
+using Distributed.Reduction;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
 
@@ -19,7 +20,7 @@ internal enum SessionEnd
 }
 
 /// <summary>One stay with the coordinator, from hello to goodbye.</summary>
-internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerOptions options, TimeProvider time, ILogger log)
+internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions options, TimeProvider time, ILogger log)
 {
     // From one sign of life of the coordinator to the next, while it has not told how often it gives them.
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
@@ -29,6 +30,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
 
     private static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
+    private readonly VectorPool _vectors = new();
     private long _lastHeard = time.GetTimestamp();
 
     /// <summary>True once the coordinator has welcomed this worker.</summary>
@@ -39,7 +41,8 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     public async Task<SessionEnd> RunAsync(CancellationToken stop)
     {
         using CancellationTokenSource session = new();
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = client.Join(cancellationToken: session.Token);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
+            invoker.AsyncDuplexStreamingCall(JoinMethod.Create(_vectors.Rent), null, new CallOptions(cancellationToken: session.Token));
         RunContext run;
         Welcome? welcome;
         using (stop.Register(session.Cancel))
@@ -53,6 +56,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
 
         using (run)
         {
+            _vectors.Keep(run.ParameterCount);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
             Outbox outbox = new(run.Executor.Pool, run.Shared);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
@@ -67,12 +71,12 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     }
 
     /// <summary>What the coordinator welcomes this worker with; null: its run has just ended.</summary>
-    private async Task<Welcome?> ShakeHandsAsync(AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, CancellationToken cancellation)
+    private async Task<Welcome?> ShakeHandsAsync(AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call, CancellationToken cancellation)
     {
         using CancellationTokenSource handshake = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         handshake.CancelAfter(HandshakeTimeout);
         await call.RequestStream.WriteAsync(
-            new WorkerMessage
+            Frame.Of(new WorkerMessage
             {
                 Hello = new Hello
                 {
@@ -84,14 +88,14 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                     InstructionSet = Engine.InstructionSets.DisplayName(Engine.InstructionSets.Best),
                     JoinToken = options.Token?.Reveal() ?? "",
                 },
-            },
+            }),
             handshake.Token).ConfigureAwait(false);
 
         // The welcome comes when the coordinator has its data; heartbeats fill the time.
         while (await call.ResponseStream.MoveNext(handshake.Token).ConfigureAwait(false))
         {
             handshake.CancelAfter(HandshakeTimeout);
-            switch (call.ResponseStream.Current)
+            switch (call.ResponseStream.Current.Message)
             {
                 case { Welcome: { } welcome }:
                     return welcome;
@@ -110,22 +114,22 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
     /// end, that it is ready, or why it cannot be.
     /// </summary>
     private async Task<RunContext> PrepareAsync(
-        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call, Welcome welcome, CancellationToken cancellation)
+        AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call, Welcome welcome, CancellationToken cancellation)
     {
         Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads, options.Exchange), CancellationToken.None);
         try
         {
             TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
             while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
-                await call.RequestStream.WriteAsync(new WorkerMessage { Heartbeat = new Heartbeat() }, cancellation).ConfigureAwait(false);
+                await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() }), cancellation).ConfigureAwait(false);
             RunContext run = await creating.ConfigureAwait(false);
-            await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready { SharedMemory = run.Shared is not null } }, cancellation).ConfigureAwait(false);
+            await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Ready = new Ready { SharedMemory = run.Shared is not null } }), cancellation).ConfigureAwait(false);
             return run;
         }
         catch (ConfigurationException exception)
         {
             string reason = $"it cannot run the model: {exception.Message}";
-            await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }, cancellation).ConfigureAwait(false);
+            await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }), cancellation).ConfigureAwait(false);
             await call.RequestStream.CompleteAsync().ConfigureAwait(false);
             throw new RunFailedException($"cannot run the coordinator's model: {exception.Message}", exception);
         }
@@ -139,7 +143,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
 
     /// <summary>Reads, computes and writes until one of them ends; then ends the others.</summary>
     private async Task<SessionEnd> ServeAsync(
-        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call,
+        AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call,
         RunContext run,
         OrderQueue orders,
         Outbox outbox,
@@ -177,12 +181,12 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
         }
     }
 
-    private async Task ReadAsync(IAsyncStreamReader<CoordinatorMessage> stream, RunContext run, OrderQueue orders, CancellationToken cancellation)
+    private async Task ReadAsync(IAsyncStreamReader<Frame<CoordinatorMessage>> stream, RunContext run, OrderQueue orders, CancellationToken cancellation)
     {
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
             Volatile.Write(ref _lastHeard, time.GetTimestamp());
-            CoordinatorMessage message = stream.Current;
+            CoordinatorMessage message = stream.Current.Message;
             switch (message.ContentCase)
             {
                 case CoordinatorMessage.ContentOneofCase.ShardData:
@@ -199,7 +203,7 @@ internal sealed class CoordinatorSession(Training.TrainingClient client, WorkerO
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:
                 case CoordinatorMessage.ContentOneofCase.Drain:
-                    orders.Add(message);
+                    orders.Add(stream.Current);
                     break;
             }
         }

@@ -22,13 +22,14 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     private readonly RunContext _run;
     private readonly Action _heard;
     private readonly Outbox _outbox;
-    private readonly ConcurrentQueue<CoordinatorMessage> _orders = new();
+    private readonly ConcurrentQueue<Frame<CoordinatorMessage>> _orders = new();
     private readonly Bell _bell;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TreeNode[] _nodes;
     private readonly Thread _thread;
     private volatile bool _isStopping;
     private StepId _step = new();
+    private Frame<CoordinatorMessage>? _frame;
     private long _arrived;
 
     /// <param name="heard">Called for every order that comes over shared memory: a sign of life like any other message.</param>
@@ -50,7 +51,7 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     public bool IsStopped { get; private set; }
 
     /// <summary>Adds a step, an evaluation or the last order of all, to drain.</summary>
-    public void Add(CoordinatorMessage order)
+    public void Add(Frame<CoordinatorMessage> order)
     {
         _orders.Enqueue(order);
         _bell.Ring();
@@ -69,7 +70,7 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     {
         IsStopped = true;
         _isStopping = true;
-        Add(new CoordinatorMessage { Drain = new Drain() });
+        Add(Frame.Of(new CoordinatorMessage { Drain = new Drain() }));
     }
 
     /// <summary>Takes no more orders; the one being carried out is finished first.</summary>
@@ -106,14 +107,23 @@ internal sealed class OrderQueue : IResultSink, IDisposable
             int seen = _bell.Look();
             if (_isStopping)
                 return null;
-            if (order is null && !_orders.TryDequeue(out order) && _run.Shared?.TryTake(out order) == true)
-                _heard();
+            order ??= TakeNext();
             // By the clock of who carries it out: what an order waits for samples is no computing.
             _arrived = Stopwatch.GetTimestamp();
             if (order is not null && HasSamplesFor(order))
                 return order;
             _bell.WaitPast(seen, LongestSleep, Patience);
         }
+    }
+
+    private CoordinatorMessage? TakeNext()
+    {
+        if (_orders.TryDequeue(out _frame))
+            return _frame.Message;
+        if (_run.Shared?.TryTake(out CoordinatorMessage? order) != true)
+            return null;
+        _heard();
+        return order;
     }
 
     /// <summary>An order through shared memory may overtake the samples, which come over gRPC.</summary>
@@ -124,9 +134,10 @@ internal sealed class OrderQueue : IResultSink, IDisposable
         if (order.Step is not { } step)
             return true;
         int active = _run.Plan.ActiveShards((int)step.Id.Step);
-        foreach (Node node in step.Nodes)
+        // By index, as below: this field's enumerator would be garbage a step.
+        for (int i = 0; i < step.Nodes.Count; i++)
         {
-            (int first, int end) = _run.Tree.Range(new TreeNode((int)node.Level, (int)node.Index));
+            (int first, int end) = _run.Tree.Range(TreeNode.FromCode(step.Nodes[i]));
             for (int shard = first; shard < Math.Min(end, active); shard++)
             {
                 if (!_run.Shards.IsComplete(shard))
@@ -137,8 +148,8 @@ internal sealed class OrderQueue : IResultSink, IDisposable
         return true;
     }
 
-    private ReadOnlySpan<float> WeightsOf(Google.Protobuf.ByteString sent) =>
-        !sent.IsEmpty ? TrainingWire.ReadVector(sent.Span)
+    private ReadOnlySpan<float> WeightsOfOrder() =>
+        _frame is { Vector.IsEmpty: false } frame ? TrainingWire.ReadVector(frame.Vector.Span)
         : _run.Shared is { } shared ? shared.Weights.Values
         : throw new InvalidDataException("the order has no weights");
 
@@ -148,14 +159,17 @@ internal sealed class OrderQueue : IResultSink, IDisposable
         {
             _step = step.Id;
             for (int i = 0; i < step.Nodes.Count; i++)
-                _nodes[i] = new TreeNode((int)step.Nodes[i].Level, (int)step.Nodes[i].Index);
+                _nodes[i] = TreeNode.FromCode(step.Nodes[i]);
             _run.Executor.Train(
-                WeightsOf(step.Weights), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
+                WeightsOfOrder(), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
         }
         else if (order.Evaluate is { } evaluate)
         {
             _step = evaluate.Id;
-            _run.Executor.Evaluate(WeightsOf(evaluate.Weights), [.. evaluate.Blocks.Select(static block => (int)block)], this);
+            _run.Executor.Evaluate(WeightsOfOrder(), [.. evaluate.Blocks.Select(static block => (int)block)], this);
         }
+
+        _frame?.Release();
+        _frame = null;
     }
 }

@@ -12,48 +12,39 @@ namespace Distributed.Worker.Session;
 /// <param name="shared">The shorter way for answers, where there is one.</param>
 internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
 {
-    private static readonly WorkerMessage Heartbeat = new() { Heartbeat = new Heartbeat() };
+    private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
-    private readonly Channel<(WorkerMessage Message, Partial? Lent)> _messages =
-        Channel.CreateUnbounded<(WorkerMessage, Partial?)>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<(Frame<WorkerMessage> Frame, Partial? Lent)> _frames =
+        Channel.CreateUnbounded<(Frame<WorkerMessage>, Partial?)>(new UnboundedChannelOptions { SingleReader = true });
 
-    public void SendHeartbeat() => _messages.Writer.TryWrite((Heartbeat, null));
+    public void SendHeartbeat() => _frames.Writer.TryWrite((Heartbeat, null));
 
     /// <summary>Says goodbye as the last message of all.</summary>
     public void Close(string reason)
     {
-        _messages.Writer.TryWrite((new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }, null));
-        _messages.Writer.TryComplete();
+        _frames.Writer.TryWrite((Frame.Of(new WorkerMessage { Goodbye = new Goodbye { Reason = reason } }), null));
+        _frames.Writer.TryComplete();
     }
 
+    /// <param name="step">Read before this returns.</param>
     /// <param name="partial">Goes back to the pool when it is written.</param>
     public void SendPartial(StepId step, TreeNode node, Partial partial, TimeSpan compute)
     {
-        WorkerMessage message = new()
-        {
-            Partial = new Protos.Partial
-            {
-                Id = step,
-                Node = new Node { Level = (uint)node.Level, Index = (uint)node.Index },
-                LossSum = partial.LossSum,
-                Correct = (uint)partial.Correct,
-                Samples = (uint)partial.Samples,
-                ComputeMicroseconds = (uint)compute.TotalMicroseconds,
-            },
-        };
-        if (shared?.TrySend(message, partial) == true)
+        if (shared?.TrySend(step, node, partial, compute) == true)
             return;
-        message.Partial.Gradient = TrainingWire.Wrap(partial.Gradient.Bytes);
-        _messages.Writer.TryWrite((message, partial));
+        WorkerMessage message = new() { Partial = new Protos.Partial() };
+        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
+        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, partial.Gradient.Bytes), partial));
     }
 
+    /// <param name="step">Read before this returns.</param>
     public void SendBlock(StepId step, int block, double lossSum, int correct, byte[] predictions)
     {
         WorkerMessage message = new()
         {
             BlockResult = new BlockResult
             {
-                Id = step,
+                Id = step.Clone(),
                 Block = (uint)block,
                 LossSum = lossSum,
                 Correct = (uint)correct,
@@ -61,16 +52,16 @@ internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
             },
         };
         if (shared?.TrySend(message) != true)
-            _messages.Writer.TryWrite((message, null));
+            _frames.Writer.TryWrite((Frame.Of(message), null));
     }
 
     /// <summary>Writes until <see cref="Close"/>; then ends the worker's side of the stream.</summary>
-    public async Task WriteToAsync(IClientStreamWriter<WorkerMessage> stream, CancellationToken cancellation)
+    public async Task WriteToAsync(IClientStreamWriter<Frame<WorkerMessage>> stream, CancellationToken cancellation)
     {
-        await foreach ((WorkerMessage message, Partial? lent) in _messages.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
+        await foreach ((Frame<WorkerMessage> frame, Partial? lent) in _frames.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
             // The message is in gRPC's own buffer when this returns.
-            await stream.WriteAsync(message, cancellation).ConfigureAwait(false);
+            await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
             if (lent is not null)
                 pool.Return(lent);
         }

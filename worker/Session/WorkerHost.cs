@@ -65,7 +65,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             // Weights may be of any size: the coordinator was chosen by whoever started this worker.
             MaxReceiveMessageSize = null,
         });
-        CoordinatorSession session = new(new Training.TrainingClient(channel), options, time, _log);
+        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log);
         try
         {
             SessionEnd end = await session.RunAsync(stop).ConfigureAwait(false);

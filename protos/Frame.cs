@@ -1,0 +1,58 @@
+using System.Buffers;
+using Google.Protobuf;
+
+namespace Distributed.Protos;
+
+/// <summary>A message of the stream and, beside it, the vector that belongs to it.</summary>
+/// <remarks>
+/// On the wire it is the message with the vector as its field 15. Google.Protobuf would make a copy of its own of each,
+/// hundreds of kilobytes of garbage a message; here a vector is read into memory that is used again and again.
+/// </remarks>
+public sealed class Frame<TMessage>
+    where TMessage : class, IMessage<TMessage>, new()
+{
+    private readonly IMemoryOwner<byte>? _received;
+
+    /// <summary>A frame to send.</summary>
+    /// <param name="vector">Left as it is until the frame is written; empty: there is none.</param>
+    public Frame(TMessage message, ReadOnlyMemory<byte> vector = default)
+    {
+        Message = message;
+        Vector = vector;
+        Size = message.CalculateSize() + FrameFormat.VectorFieldSize(vector.Length);
+    }
+
+    /// <summary>A frame that was read.</summary>
+    internal Frame(TMessage message, IMemoryOwner<byte>? vector, int size)
+    {
+        Message = message;
+        _received = vector;
+        Vector = vector?.Memory ?? default;
+        Size = size;
+    }
+
+    /// <summary>The message but for its vector.</summary>
+    public TMessage Message { get; }
+
+    /// <summary>Little-endian float32; empty if there is none. Of a frame that was read, valid until <see cref="Release"/>.</summary>
+    public ReadOnlyMemory<byte> Vector { get; }
+
+    /// <summary>Where the vector was read to; null if it was not, or there is none.</summary>
+    public IMemoryOwner<byte>? Received => _received;
+
+    /// <summary>Bytes on the wire.</summary>
+    public int Size { get; }
+
+    /// <summary>Gives the memory of a frame that was read back. Once.</summary>
+    public void Release() => _received?.Dispose();
+}
+
+/// <summary>A message without a vector.</summary>
+public static class Frame
+{
+    /// <summary>A frame to send.</summary>
+    public static Frame<WorkerMessage> Of(WorkerMessage message) => new(message);
+
+    /// <summary>A frame to send.</summary>
+    public static Frame<CoordinatorMessage> Of(CoordinatorMessage message) => new(message);
+}

@@ -1,0 +1,119 @@
+using System.Buffers;
+using Google.Protobuf;
+
+namespace Distributed.Protos;
+
+/// <summary>Writes frames to the wire and reads them from it.</summary>
+internal static class FrameFormat
+{
+    // The field of both messages, and its tag: in length-delimited form.
+    private const uint VectorTag = (WorkerMessage.VectorFieldNumber << 3) | LengthDelimited;
+    private const int LengthDelimited = 2;
+    private const int WireTypeMask = 7;
+
+    // The writer's own blocks hold a few kilobytes, and would be asked for by the hundred.
+    private const int BlockBytes = 1 << 16;
+    private const int MaxVarintBytes = 5;
+
+    /// <summary>Bytes that a vector takes up on the wire.</summary>
+    public static int VectorFieldSize(int bytes) =>
+        bytes == 0 ? 0 : checked(CodedOutputStream.ComputeUInt32Size(VectorTag) + CodedOutputStream.ComputeUInt32Size((uint)bytes) + bytes);
+
+    public static void Write<TMessage>(Frame<TMessage> frame, IBufferWriter<byte> writer)
+        where TMessage : class, IMessage<TMessage>, new()
+    {
+        frame.Message.WriteTo(writer);
+        ReadOnlySpan<byte> vector = frame.Vector.Span;
+        if (vector.IsEmpty)
+            return;
+        WriteVarint(VectorTag, writer);
+        WriteVarint((uint)vector.Length, writer);
+        while (!vector.IsEmpty)
+        {
+            Span<byte> block = writer.GetSpan(Math.Min(vector.Length, BlockBytes));
+            int length = Math.Min(vector.Length, block.Length);
+            vector[..length].CopyTo(block);
+            writer.Advance(length);
+            vector = vector[length..];
+        }
+    }
+
+    /// <param name="vectors">Gives the memory of a vector of so many bytes.</param>
+    /// <exception cref="IOException">It is no message of this kind.</exception>
+    public static Frame<TMessage> Read<TMessage>(ReadOnlySequence<byte> payload, Func<int, IMemoryOwner<byte>> vectors)
+        where TMessage : class, IMessage<TMessage>, new()
+    {
+        TMessage message = new();
+        IMemoryOwner<byte>? vector = null;
+        SequenceReader<byte> reader = new(payload);
+        SequencePosition unread = payload.Start;
+        try
+        {
+            // Fields may come in any order and more than once; what is not the vector is Google.Protobuf's to read.
+            while (!reader.End)
+            {
+                SequencePosition start = reader.Position;
+                uint tag = ReadVarint(ref reader);
+                if ((tag & WireTypeMask) != LengthDelimited)
+                    throw NotInOrder();
+                uint length = ReadVarint(ref reader);
+                if (length > reader.Remaining || (tag == VectorTag && length == 0))
+                    throw NotInOrder();
+                if (tag == VectorTag)
+                {
+                    Merge(message, payload.Slice(unread, start));
+                    vector?.Dispose();
+                    vector = vectors((int)length);
+                    payload.Slice(reader.Position, length).CopyTo(vector.Memory.Span);
+                }
+
+                reader.Advance(length);
+                unread = tag == VectorTag ? reader.Position : unread;
+            }
+
+            Merge(message, payload.Slice(unread));
+        }
+        catch
+        {
+            vector?.Dispose();
+            throw;
+        }
+
+        return new Frame<TMessage>(message, vector, (int)payload.Length);
+    }
+
+    private static void Merge(IMessage message, ReadOnlySequence<byte> fields)
+    {
+        if (fields.IsSingleSegment)
+            message.MergeFrom(fields.FirstSpan);
+        else
+            message.MergeFrom(fields);
+    }
+
+    private static void WriteVarint(uint value, IBufferWriter<byte> writer)
+    {
+        Span<byte> bytes = writer.GetSpan(MaxVarintBytes);
+        int length = 0;
+        for (; value > 0x7f; value >>= 7)
+            bytes[length++] = (byte)(value | 0x80);
+        bytes[length++] = (byte)value;
+        writer.Advance(length);
+    }
+
+    private static uint ReadVarint(ref SequenceReader<byte> reader)
+    {
+        ulong value = 0;
+        for (int shift = 0; shift < 7 * MaxVarintBytes; shift += 7)
+        {
+            if (!reader.TryRead(out byte next))
+                break;
+            value |= (ulong)(next & 0x7f) << shift;
+            if (next <= 0x7f)
+                return value <= int.MaxValue ? (uint)value : throw NotInOrder();
+        }
+
+        throw NotInOrder();
+    }
+
+    private static IOException NotInOrder() => new("a message is not in order");
+}
