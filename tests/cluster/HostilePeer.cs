@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
@@ -31,7 +32,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
     private readonly Random _random = new(seed);
     private readonly HttpClient _http = new(new SocketsHttpHandler { UseProxy = false }) { Timeout = TimeSpan.FromSeconds(20) };
     private readonly GrpcChannel _channel = GrpcChannel.ForAddress($"http://127.0.0.1:{grpcPort}");
-    private string _runId = "";
+    private ulong _run;
 
     /// <summary>Messages and byte streams sent.</summary>
     public int Sent { get; private set; }
@@ -124,7 +125,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
         Assert.True(await call.ResponseStream.MoveNext(patience.Token));
         if (CoordinatorMessage.Parser.ParseFrom(call.ResponseStream.Current) is { Welcome: { } welcome })
         {
-            _runId = welcome.RunId;
+            _run = ulong.Parse(welcome.RunId, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
             Welcomed++;
         }
 
@@ -155,7 +156,7 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
     /// <summary>Of the run itself unless the sender has leases: nobody can tell a false partial of a trusted worker from a true one.</summary>
     private StepId Id(bool isReady) => new()
     {
-        RunId = isReady ? "another" : _runId,
+        Run = isReady ? _run + 1 : _run,
         MembershipVersion = (ulong)_random.Next(100),
         Epoch = (uint)_random.Next(4),
         Step = (uint)_random.Next(),
@@ -166,13 +167,13 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
         Partial = new Partial
         {
             Id = Id(isReady),
-            Node = new Node { Level = (uint)_random.Next(), Index = (uint)_random.Next() },
-            Gradient = ByteString.CopyFrom(Noise(_random.Next(50_000))),
+            Node = (ulong)_random.NextInt64(long.MinValue, long.MaxValue),
             LossSum = _random.NextDouble(),
             Correct = uint.MaxValue,
             Samples = (uint)_random.Next(),
             ComputeMicroseconds = uint.MaxValue,
         },
+        Vector = ByteString.CopyFrom(Noise(_random.Next(50_000))),
     }.ToByteArray();
 
     private byte[] Truncated(byte[] message) => message[.._random.Next(message.Length)];

@@ -41,16 +41,16 @@ public sealed class HandshakeTests
     {
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
-            new Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
+            channel.Join();
         await call.RequestStream.WriteAsync(
-            new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = "new", Threads = 1, InstructionSet = "none" } },
+            Frame.Of(new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = "new", Threads = 1, InstructionSet = "none" } }),
             TestContext.Current.CancellationToken);
         WorkerCalled called = Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal("new", called.Link.Member.Name);
-        await call.RequestStream.WriteAsync(new WorkerMessage { Ready = new Ready() }, TestContext.Current.CancellationToken);
+        await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Ready = new Ready() }), TestContext.Current.CancellationToken);
         Assert.Equal(called.Link.Member.Id, Assert.IsType<WorkerReady>(_inbox.Take(TestContext.Current.CancellationToken)).Worker);
-        await call.RequestStream.WriteAsync(new WorkerMessage { Goodbye = new Goodbye { Reason = "tired" } }, TestContext.Current.CancellationToken);
+        await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Goodbye = new Goodbye { Reason = "tired" } }), TestContext.Current.CancellationToken);
         WorkerLeft left = Assert.IsType<WorkerLeft>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal(called.Link.Member.Id, left.Worker);
         Assert.Contains("tired", left.Reason, StringComparison.Ordinal);
@@ -60,11 +60,11 @@ public sealed class HandshakeTests
     {
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
-            new Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
-        await call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }, TestContext.Current.CancellationToken);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
+            channel.Join();
+        await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Hello = hello }), TestContext.Current.CancellationToken);
         Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
-        return call.ResponseStream.Current.Refusal.Reason;
+        return call.ResponseStream.Current.Message.Refusal.Reason;
     }
 
     private Task<CoordinatorServer> StartAsync() =>

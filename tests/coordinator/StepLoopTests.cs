@@ -89,7 +89,7 @@ public sealed class StepLoopTests : IDisposable
 
     private static readonly Func<PartialArrived, PartialArrived>[] s_wrongAnswers =
     [
-        static answer => answer with { Order = answer.Order with { RunId = "other" } },
+        static answer => answer with { Order = answer.Order with { Run = answer.Order.Run + 1 } },
         static answer => answer with { Order = answer.Order with { MembershipVersion = answer.Order.MembershipVersion + 1 } },
         static answer => answer with { Order = answer.Order with { Step = answer.Order.Step + 1 } },
         static answer => answer with { Order = answer.Order with { Epoch = answer.Order.Epoch + 1 } },

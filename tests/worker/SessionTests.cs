@@ -145,7 +145,7 @@ public sealed class SessionTests
         HeartbeatTimeoutMs = 60_000,
     };
 
-    private sealed class FakeCoordinator : Training.TrainingClient
+    private sealed class FakeCoordinator : CallInvoker
     {
         private readonly Channel<CoordinatorMessage> _said = Channel.CreateUnbounded<CoordinatorMessage>();
         private readonly Channel<WorkerMessage> _heard = Channel.CreateUnbounded<WorkerMessage>();
@@ -167,40 +167,52 @@ public sealed class SessionTests
             }
         }
 
-        public override AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> Join(
-            Metadata? headers = null, DateTime? deadline = null, CancellationToken cancellationToken = default) => new(
-            new Requests(_heard.Writer),
-            new Responses(_said.Reader),
+        public override AsyncDuplexStreamingCall<TRequest, TResponse> AsyncDuplexStreamingCall<TRequest, TResponse>(
+            Method<TRequest, TResponse> method, string? host, CallOptions options) => new(
+            (IClientStreamWriter<TRequest>)(object)new Requests(_heard.Writer),
+            (IAsyncStreamReader<TResponse>)(object)new Responses(_said.Reader),
             Task.FromResult(new Metadata()),
             static () => Status.DefaultSuccess,
             static () => [],
             static () => { });
+
+        public override TResponse BlockingUnaryCall<TRequest, TResponse>(Method<TRequest, TResponse> method, string? host, CallOptions options, TRequest request) =>
+            throw new NotSupportedException();
+
+        public override AsyncUnaryCall<TResponse> AsyncUnaryCall<TRequest, TResponse>(Method<TRequest, TResponse> method, string? host, CallOptions options, TRequest request) =>
+            throw new NotSupportedException();
+
+        public override AsyncServerStreamingCall<TResponse> AsyncServerStreamingCall<TRequest, TResponse>(
+            Method<TRequest, TResponse> method, string? host, CallOptions options, TRequest request) => throw new NotSupportedException();
+
+        public override AsyncClientStreamingCall<TRequest, TResponse> AsyncClientStreamingCall<TRequest, TResponse>(Method<TRequest, TResponse> method, string? host, CallOptions options) =>
+            throw new NotSupportedException();
     }
 
-    private sealed class Requests(ChannelWriter<WorkerMessage> messages) : IClientStreamWriter<WorkerMessage>
+    private sealed class Requests(ChannelWriter<WorkerMessage> messages) : IClientStreamWriter<Frame<WorkerMessage>>
     {
         public WriteOptions? WriteOptions { get; set; }
 
-        public Task WriteAsync(WorkerMessage message)
+        public Task WriteAsync(Frame<WorkerMessage> message)
         {
-            messages.TryWrite(message);
+            messages.TryWrite(message.Message);
             return Task.CompletedTask;
         }
 
-        public Task WriteAsync(WorkerMessage message, CancellationToken cancellationToken) => WriteAsync(message);
+        public Task WriteAsync(Frame<WorkerMessage> message, CancellationToken cancellationToken) => WriteAsync(message);
 
         public Task CompleteAsync() => Task.CompletedTask;
     }
 
-    private sealed class Responses(ChannelReader<CoordinatorMessage> messages) : IAsyncStreamReader<CoordinatorMessage>
+    private sealed class Responses(ChannelReader<CoordinatorMessage> messages) : IAsyncStreamReader<Frame<CoordinatorMessage>>
     {
-        public CoordinatorMessage Current { get; private set; } = new();
+        public Frame<CoordinatorMessage> Current { get; private set; } = Frame.Of(new CoordinatorMessage());
 
         public async Task<bool> MoveNext(CancellationToken cancellationToken)
         {
             if (!await messages.WaitToReadAsync(cancellationToken))
                 return false;
-            Current = await messages.ReadAsync(cancellationToken);
+            Current = Frame.Of(await messages.ReadAsync(cancellationToken));
             return true;
         }
     }

@@ -80,9 +80,9 @@ public sealed class AdmissionTests : IDisposable
     {
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, "wrong");
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = await CallAsync(channel, "wrong");
         Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
-        Assert.Equal("its join token is wrong", call.ResponseStream.Current.Refusal.Reason);
+        Assert.Equal("its join token is wrong", call.ResponseStream.Current.Message.Refusal.Reason);
         Assert.False(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         JournalEntry entry = Assert.Single(_journal.Latest());
         Assert.Equal((JournalKind.RefusedWorker, "caller"), (entry.Kind, entry.Worker));
@@ -94,7 +94,7 @@ public sealed class AdmissionTests : IDisposable
     {
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, "wrong", "a\nforged line");
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = await CallAsync(channel, "wrong", "a\nforged line");
         Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         Assert.DoesNotContain("forged", Assert.Single(_journal.Latest()).Worker, StringComparison.Ordinal);
     }
@@ -106,7 +106,7 @@ public sealed class AdmissionTests : IDisposable
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
         try
         {
-            using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret, new string('x', 100_000));
+            using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = await CallAsync(channel, Secret, new string('x', 100_000));
             Assert.False(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         }
         catch (RpcException)
@@ -122,7 +122,7 @@ public sealed class AdmissionTests : IDisposable
     {
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = await CallAsync(channel, Secret);
         Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         // The call may be cut off before all of it is written.
         await call.RequestStream.WriteAsync(Partial(100_000), TestContext.Current.CancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
@@ -136,7 +136,7 @@ public sealed class AdmissionTests : IDisposable
         const int Most = 8, Flood = 500;
         await using CoordinatorServer server = await StartAsync();
         using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
-        using AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call = await CallAsync(channel, Secret);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = await CallAsync(channel, Secret);
         WorkerCalled called = Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         using TinyRun tiny = new(train: 16, test: 8);
         called.Link.Welcome(new RunDefinition(Guarded, tiny.Dataset, tiny.Model), 1);
@@ -156,17 +156,14 @@ public sealed class AdmissionTests : IDisposable
 
     public void Dispose() => File.Delete(_tokenFile);
 
-    private static WorkerMessage Partial(int bytes) => new()
-    {
-        Partial = new Protos.Partial { Id = new StepId { RunId = "r" }, Node = new Node(), Gradient = ByteString.CopyFrom(new byte[bytes]) },
-    };
+    private static Frame<WorkerMessage> Partial(int bytes) => new(new WorkerMessage { Partial = new Protos.Partial { Id = new StepId() } }, new byte[bytes]);
 
-    private static async Task<AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage>> CallAsync(GrpcChannel channel, string token, string name = "caller")
+    private static async Task<AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>>> CallAsync(GrpcChannel channel, string token, string name = "caller")
     {
-        AsyncDuplexStreamingCall<WorkerMessage, CoordinatorMessage> call =
-            new Protos.Training.TrainingClient(channel).Join(cancellationToken: TestContext.Current.CancellationToken);
+        AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
+            channel.Join();
         Hello hello = new() { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = name, Threads = 1, InstructionSet = "none", JoinToken = token };
-        await call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }, TestContext.Current.CancellationToken);
+        await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Hello = hello }), TestContext.Current.CancellationToken);
         return call;
     }
 
