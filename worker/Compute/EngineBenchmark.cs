@@ -56,6 +56,9 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         _updateJob = Update;
     }
 
+    /// <summary>As the last step left them.</summary>
+    public ReadOnlySpan<float> Weights => _weights;
+
     /// <summary>Trains for a while, then times <paramref name="steps"/> steps.</summary>
     public BenchmarkResult Run(int steps, CancellationToken cancellation)
     {
