@@ -1,41 +1,40 @@
-using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
+using Distributed.Engine;
 
 namespace Distributed.Data;
 
 /// <summary>Pixels from bytes to the network's floats.</summary>
-public static class PixelScaling
+public static unsafe class PixelScaling
 {
+    private const float Reciprocal = 1 / 255f;
+
+    /// <summary>What <see cref="Reciprocal"/> lacks of 1/255.</summary>
+    private const float Remainder = (float)((1 / 255.0) - Reciprocal);
+
     /// <summary>
-    /// destination[i] = source[i] / 255. The division is the correctly rounded one of IEEE 754 in every lane and in the
-    /// tail, so the bits are the same on every machine (a multiplication by 1/255 would differ in the last bit).
+    /// destination[i] = source[i] / 255, rounded as IEEE 754 rounds a division, so the bits are the same on every machine. For
+    /// each of the 256 bytes a multiplication with both parts of 1/255, rounded once at its end, gives just that (one by
+    /// the rounded 1/255 would not), at a fraction of the time.
     /// </summary>
     /// <param name="destination">As long as the source, or longer; what lies behind is left alone.</param>
     public static void Scale(ReadOnlySpan<byte> source, Span<float> destination)
     {
         destination = destination[..source.Length];
-        int i = 0;
-        if (Vector128.IsHardwareAccelerated)
-        {
-            ref byte from = ref MemoryMarshal.GetReference(source);
-            ref float to = ref MemoryMarshal.GetReference(destination);
-            for (; i <= source.Length - Vector128<byte>.Count; i += Vector128<byte>.Count)
-            {
-                (Vector128<ushort> low, Vector128<ushort> high) = Vector128.Widen(Vector128.LoadUnsafe(ref from, (nuint)i));
-                Store(low, ref to, i);
-                Store(high, ref to, i + Vector128<ushort>.Count);
-            }
-        }
-
-        for (; i < source.Length; i++)
-            destination[i] = source[i] / 255f;
+        fixed (byte* from = source)
+        fixed (float* to = destination)
+            LaneDispatch.Run(new ScaleLoop(from, to), source.Length);
     }
 
-    private static void Store(Vector128<ushort> pixels, ref float to, int index)
+    private readonly struct ScaleLoop(byte* from, float* to) : IElementwiseLoop
     {
-        (Vector128<uint> low, Vector128<uint> high) = Vector128.Widen(pixels);
-        Vector128<float> divisor = Vector128.Create(255f);
-        (Vector128.ConvertToSingle(low.AsInt32()) / divisor).StoreUnsafe(ref to, (nuint)index);
-        (Vector128.ConvertToSingle(high.AsInt32()) / divisor).StoreUnsafe(ref to, (nuint)index + 4);
+        public void Run<TLanes>(int first, int end)
+            where TLanes : unmanaged, ILanes<TLanes>
+        {
+            TLanes reciprocal = TLanes.Splat(Reciprocal), remainder = TLanes.Splat(Remainder);
+            for (nint i = first; i < end; i += TLanes.Count)
+            {
+                TLanes pixels = TLanes.LoadBytes(from + i);
+                TLanes.Store(to + i, TLanes.MultiplyAdd(pixels, reciprocal, TLanes.Multiply(pixels, remainder)));
+            }
+        }
     }
 }

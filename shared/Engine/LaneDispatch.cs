@@ -13,30 +13,35 @@ internal static class LaneDispatch
 {
     public static void Run<TLoop>(TLoop loop, int length)
         where TLoop : struct, IElementwiseLoop, allows ref struct
+        => Run(loop, 0, length);
+
+    /// <summary>The elements [first, end) only.</summary>
+    public static void Run<TLoop>(TLoop loop, int first, int end)
+        where TLoop : struct, IElementwiseLoop, allows ref struct
     {
         switch (InstructionSets.Best)
         {
             case InstructionSet.Avx512:
-                Run<TLoop, Lanes512>(loop, length);
+                Run<TLoop, Lanes512>(loop, first, end);
                 break;
             case InstructionSet.Avx2:
-                Run<TLoop, Lanes256>(loop, length);
+                Run<TLoop, Lanes256>(loop, first, end);
                 break;
             case InstructionSet.Vector128:
-                Run<TLoop, Lanes128>(loop, length);
+                Run<TLoop, Lanes128>(loop, first, end);
                 break;
             default:
-                Run<TLoop, ScalarLane>(loop, length);
+                Run<TLoop, ScalarLane>(loop, first, end);
                 break;
         }
     }
 
-    private static void Run<TLoop, TLanes>(TLoop loop, int length)
+    private static void Run<TLoop, TLanes>(TLoop loop, int first, int end)
         where TLoop : struct, IElementwiseLoop, allows ref struct
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int whole = length - (length % TLanes.Count);
-        loop.Run<TLanes>(0, whole);
-        loop.Run<ScalarLane>(whole, length);
+        int whole = end - ((end - first) % TLanes.Count);
+        loop.Run<TLanes>(first, whole);
+        loop.Run<ScalarLane>(whole, end);
     }
 }

@@ -28,13 +28,17 @@ internal sealed unsafe class Adam(OptimizerSettings settings, int parameterCount
         }
     }
 
-    private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
+    public override void BeginStep()
     {
         _beta1Power *= settings.Beta1;
         _beta2Power *= settings.Beta2;
+    }
+
+    private protected override void Update(float* parameters, float* gradientSum, int first, int end, int samples)
+    {
         float rate = (float)(settings.LearningRate * Math.Sqrt(1 - _beta2Power) / (1 - _beta1Power));
         fixed (float* m = _mean, v = _meanSquare)
-            LaneDispatch.Run(new Loop(parameters, gradientSum, m, v, samples, rate, settings), count);
+            LaneDispatch.Run(new Loop(parameters, gradientSum, m, v, samples, rate, settings), first, end);
     }
 
     private readonly struct Loop(float* w, float* g, float* m, float* v, int samples, float rate, OptimizerSettings settings) : IElementwiseLoop

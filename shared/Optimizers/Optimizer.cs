@@ -36,17 +36,39 @@ public abstract unsafe class Optimizer
         };
     }
 
-    /// <summary>One step.</summary>
+    /// <summary>One whole step, on the caller's thread.</summary>
     /// <param name="parameters">P weights, updated in place.</param>
     /// <param name="gradientSum">P gradients, summed over the step's samples.</param>
     /// <param name="samples">How many samples that was: the divisor that makes the mean.</param>
     public void Update(Span<float> parameters, ReadOnlySpan<float> gradientSum, int samples)
     {
+        BeginStep();
+        UpdateRange(parameters, gradientSum, samples, 0, _parameterCount);
+    }
+
+    /// <summary>Begins a step whose weights <see cref="UpdateRange"/> then updates.</summary>
+    public virtual void BeginStep()
+    {
+    }
+
+    /// <summary>
+    /// The weights [first, end) of a step that has begun. Several threads may do different ranges at once: no element meets
+    /// another, so how they are divided changes no bit.
+    /// </summary>
+    /// <param name="parameters">All P weights.</param>
+    /// <param name="gradientSum">All P gradients.</param>
+    /// <param name="samples">As for <see cref="Update(Span{float}, ReadOnlySpan{float}, int)"/>.</param>
+    /// <param name="first">From 0.</param>
+    /// <param name="end">At most P.</param>
+    public void UpdateRange(Span<float> parameters, ReadOnlySpan<float> gradientSum, int samples, int first, int end)
+    {
         if (parameters.Length != _parameterCount || gradientSum.Length != _parameterCount)
             throw new ArgumentException($"expected {_parameterCount} weights and gradients, not {parameters.Length} and {gradientSum.Length}");
         ArgumentOutOfRangeException.ThrowIfLessThan(samples, 1);
+        if (first < 0 || first > end || end > _parameterCount)
+            throw new ArgumentOutOfRangeException(nameof(first), $"[{first}, {end}) is no range of {_parameterCount} weights");
         fixed (float* w = parameters, g = gradientSum)
-            Update(w, g, _parameterCount, samples);
+            Update(w, g, first, end, samples);
     }
 
     /// <summary>All that it remembers from step to step beside their number: what a checkpoint holds, and is filled from.</summary>
@@ -57,5 +79,5 @@ public abstract unsafe class Optimizer
     {
     }
 
-    private protected abstract void Update(float* parameters, float* gradientSum, int count, int samples);
+    private protected abstract void Update(float* parameters, float* gradientSum, int first, int end, int samples);
 }

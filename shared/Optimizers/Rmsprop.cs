@@ -9,10 +9,10 @@ internal sealed unsafe class Rmsprop(OptimizerSettings settings, int parameterCo
 
     public override IReadOnlyList<OptimizerVector> Vectors => [new("rms", _meanSquare)];
 
-    private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
+    private protected override void Update(float* parameters, float* gradientSum, int first, int end, int samples)
     {
         fixed (float* v = _meanSquare)
-            LaneDispatch.Run(new Loop(parameters, gradientSum, v, samples, settings), count);
+            LaneDispatch.Run(new Loop(parameters, gradientSum, v, samples, settings), first, end);
     }
 
     private readonly struct Loop(float* w, float* g, float* v, int samples, OptimizerSettings settings) : IElementwiseLoop

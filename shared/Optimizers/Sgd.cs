@@ -9,10 +9,10 @@ internal sealed unsafe class Sgd(OptimizerSettings settings, int parameterCount)
 
     public override IReadOnlyList<OptimizerVector> Vectors => [new("momentum", _velocity)];
 
-    private protected override void Update(float* parameters, float* gradientSum, int count, int samples)
+    private protected override void Update(float* parameters, float* gradientSum, int first, int end, int samples)
     {
         fixed (float* velocity = _velocity)
-            LaneDispatch.Run(new Loop(parameters, gradientSum, velocity, samples, settings), count);
+            LaneDispatch.Run(new Loop(parameters, gradientSum, velocity, samples, settings), first, end);
     }
 
     private readonly struct Loop(float* w, float* g, float* velocity, int samples, OptimizerSettings settings) : IElementwiseLoop

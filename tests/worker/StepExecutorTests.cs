@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Models;
@@ -51,7 +52,7 @@ public sealed class StepExecutorTests : IDisposable
     public void Train_InSteadyState_AllocatesNothing()
     {
         using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
-        using StepExecutor executor = new(network, _plan, FillShards(), new TestStore(0, 64), 1);
+        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), 1);
         ReturningSink sink = new(executor);
         float[] weights = ParameterInitializer.Create(_model, 1);
         TreeNode[] nodes = [new(3, 0)];
@@ -63,20 +64,24 @@ public sealed class StepExecutorTests : IDisposable
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
     }
 
-    [Fact]
-    public void Gather_OverAnEpoch_BringsEverySampleOnceAndAsStored()
+    [Theory]
+    [InlineData(32)]
+    [InlineData(96)]
+    public void Gather_OverAnEpoch_BringsEverySampleOnceAndAsStored(int batchSize)
     {
-        ShardStore shards = FillShards();
+        // Microbatches of 4 and of 12: fewer samples and more than are asked for ahead.
+        ShardPlan plan = new(_dataset.Train.Count, batchSize, 8, seed: 3, shuffle: true);
+        ShardStore shards = FillShards(plan);
         int[] seen = new int[_dataset.Train.Count];
-        float[] images = new float[_plan.Microbatch * 64], expected = new float[64];
-        byte[] labels = new byte[_plan.Microbatch];
-        int[] numbers = new int[_plan.Microbatch];
-        for (int step = 0; step < _plan.StepsPerEpoch; step++)
+        float[] images = new float[plan.Microbatch * 64], expected = new float[64];
+        byte[] labels = new byte[plan.Microbatch];
+        int[] numbers = new int[plan.Microbatch];
+        for (int step = 0; step < plan.StepsPerEpoch; step++)
         {
-            for (int shard = 0; shard < _plan.Shards; shard++)
+            for (int shard = 0; shard < plan.ActiveShards(step); shard++)
             {
                 int samples = shards.Gather(shard, 5, step, images, labels, numbers);
-                Assert.Equal(_plan.MicrobatchSamples(shard, step), samples);
+                Assert.Equal(plan.MicrobatchSamples(shard, step), samples);
                 for (int i = 0; i < samples; i++)
                 {
                     seen[numbers[i]]++;
@@ -113,25 +118,38 @@ public sealed class StepExecutorTests : IDisposable
         Assert.Equal(6, runs);
     }
 
+    [Fact]
+    public void Benchmark_WithAnyNumberOfThreads_TrainsTheSameWeights()
+    {
+        byte[][] weights = [.. Enumerable.Range(1, 3).Select(threads =>
+        {
+            using EngineBenchmark benchmark = new(_model, _plan, _dataset.Train, threads);
+            benchmark.Run(steps: 3, CancellationToken.None);
+            return MemoryMarshal.AsBytes(benchmark.Weights).ToArray();
+        })];
+        Assert.Equal(weights[0], weights[1]);
+        Assert.Equal(weights[0], weights[2]);
+    }
+
     public void Dispose() => _tiny.Dispose();
 
     private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(int threads, int step, TreeNode[] nodes)
     {
         using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
-        using StepExecutor executor = new(network, _plan, FillShards(), new TestStore(0, 64), threads);
+        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads);
         Sink sink = new(executor);
         executor.Train(ParameterInitializer.Create(_model, 1), 0, step, nodes, sink);
         return sink.Delivered;
     }
 
-    private ShardStore FillShards()
+    private ShardStore FillShards(ShardPlan plan)
     {
-        ShardStore shards = new(_plan, 64);
-        for (int shard = 0; shard < _plan.Shards; shard++)
+        ShardStore shards = new(plan, 64);
+        for (int shard = 0; shard < plan.Shards; shard++)
         {
-            for (int position = 0; position < _plan.ShardSamples(shard); position++)
+            for (int position = 0; position < plan.ShardSamples(shard); position++)
             {
-                int sample = _plan.SampleAt(shard, position);
+                int sample = plan.SampleAt(shard, position);
                 shards.Add(shard, position, _dataset.Train.Image(sample), _dataset.Train.Labels.AsSpan(sample, 1));
             }
 

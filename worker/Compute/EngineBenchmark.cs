@@ -22,6 +22,8 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     // Untrained networks have other sparsity, and branch predictors another time.
     private const int WarmUpSteps = 200;
 
+    private const int FloatsPerLine = 16;
+
     private readonly ShardPlan _plan;
     private readonly int _threads;
     private readonly Network _network;
@@ -29,6 +31,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     private readonly Optimizer _optimizer;
     private readonly float[] _weights;
     private readonly TreeNode[] _root;
+    private readonly Action<ComputeThread> _updateJob;
     private Partial? _sum;
 
     public EngineBenchmark(ResolvedModel model, ShardPlan plan, ImageSet images, int threads)
@@ -50,7 +53,11 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         _optimizer = Optimizer.Create(OptimizerSettings.Default(OptimizerKind.Rmsprop), model.ParameterCount);
         _weights = ParameterInitializer.Create(model, plan.Seed);
         _root = [new ReductionTree(plan.Shards).Root];
+        _updateJob = Update;
     }
+
+    /// <summary>As the last step left them.</summary>
+    public ReadOnlySpan<float> Weights => _weights;
 
     /// <summary>Trains for a while, then times <paramref name="steps"/> steps.</summary>
     public BenchmarkResult Run(int steps, CancellationToken cancellation)
@@ -81,9 +88,20 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         (int epoch, int step) = Math.DivRem(number, _plan.StepsPerEpoch);
         _executor.Train(_weights, epoch, step, _root, this);
         Partial sum = _sum ?? throw new InvalidOperationException("the step brought no sum");
-        _optimizer.Update(_weights, sum.Gradient.Values, sum.Samples);
+        _optimizer.BeginStep();
+        _executor.Threads.Run(_updateJob);
         int samples = sum.Samples;
         _executor.Pool.Return(sum);
         return samples;
     }
+
+    /// <summary>A thread's share of the parameters.</summary>
+    private void Update(ComputeThread thread)
+    {
+        Partial sum = _sum!;
+        _optimizer.UpdateRange(_weights, sum.Gradient.Values, sum.Samples, Start(thread.Index), Start(thread.Index + 1));
+    }
+
+    // At whole cache lines, so that no two threads write to one.
+    private int Start(int thread) => thread == _threads ? _weights.Length : (int)((long)_weights.Length * thread / _threads) & -FloatsPerLine;
 }

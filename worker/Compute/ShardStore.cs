@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Distributed.Data;
 
 namespace Distributed.Worker.Compute;
@@ -8,6 +9,11 @@ namespace Distributed.Worker.Compute;
 /// </summary>
 internal sealed class ShardStore
 {
+    // Of a cache, in bytes.
+    private const int LineLength = 64;
+
+    private const int ImagesAhead = 8;
+
     private readonly ShardPlan _plan;
     private readonly int _imageLength;
     private readonly Shard?[] _shards;
@@ -64,8 +70,12 @@ internal sealed class ShardStore
 
         int samples = _plan.MicrobatchSamples(shard, step);
         ReadOnlySpan<int> positions = held.Order.AsSpan(step * _plan.Microbatch, samples);
+        for (int i = 0; i < Math.Min(ImagesAhead, samples); i++)
+            Prefetch(held, positions[i]);
         for (int i = 0; i < samples; i++)
         {
+            if (i + ImagesAhead < samples)
+                Prefetch(held, positions[i + ImagesAhead]);
             int position = positions[i];
             PixelScaling.Scale(held.Images.AsSpan((int)((long)position * _imageLength), _imageLength), images.Slice(i * _imageLength, _imageLength));
             labels[i] = held.Labels[position];
@@ -73,6 +83,22 @@ internal sealed class ShardStore
         }
 
         return samples;
+    }
+
+    /// <summary>
+    /// Asks for an image some images before its turn: they lie all over the shard, and memory that is waited for line by line
+    /// takes twice as long as the rest of the gathering.
+    /// </summary>
+    private unsafe void Prefetch(Shard held, int position)
+    {
+        if (!Sse.IsSupported)
+            return;
+        fixed (byte* images = held.Images)
+        {
+            byte* image = images + ((nint)position * _imageLength);
+            for (int offset = 0; offset < _imageLength; offset += LineLength)
+                Sse.Prefetch0(image + offset);
+        }
     }
 
     private sealed class Shard(int samples, int imageLength)

@@ -35,10 +35,11 @@ internal sealed unsafe class StepExecutor : IDisposable
     private readonly Action<ComputeThread> _evaluateJob;
     private readonly int[] _work;
     private readonly WorkRanges _ranges;
+    private readonly WorkRanges _parts;
 
-    // The weights of the step, while it runs, and how many parts of their packing are begun and done.
+    // The weights of the step, while it runs, and how many parts of their packing are done.
     private float* _weights;
-    private int _partsTaken, _partsDone;
+    private int _partsDone;
 
     private IReadOnlyList<int> _blocks = [];
     private IResultSink _sink = null!;
@@ -58,12 +59,16 @@ internal sealed unsafe class StepExecutor : IDisposable
         _threads = new ComputePool(network, threads);
         _work = new int[plan.Shards];
         _ranges = new WorkRanges(threads);
+        _parts = new WorkRanges(threads);
         _trainJob = Train;
         _evaluateJob = Evaluate;
     }
 
     /// <summary>Where partials come from and go back to.</summary>
     public PartialPool Pool { get; }
+
+    /// <summary>The threads that compute, for work of others between two orders.</summary>
+    public ComputePool Threads => _threads;
 
     /// <summary>Compiles every kernel and touches every thread's memory before the first order comes.</summary>
     public void WarmUp()
@@ -121,7 +126,8 @@ internal sealed unsafe class StepExecutor : IDisposable
             throw new ArgumentException($"expected {_network.Model.ParameterCount} weights, not {weights.Length}", nameof(weights));
         _ranges.Reset(count);
         _sink = sink;
-        (_partsTaken, _partsDone) = (0, 0);
+        _parts.Reset(_network.PreparationParts);
+        _partsDone = 0;
         fixed (float* pointer = weights)
         {
             _weights = pointer;
@@ -129,11 +135,14 @@ internal sealed unsafe class StepExecutor : IDisposable
         }
     }
 
-    /// <summary>Packs the weights together with the other threads, and returns when all of it is done.</summary>
-    private void Prepare()
+    /// <summary>
+    /// Packs the weights together with the other threads, and returns when all of it is done. Each thread has the same parts in
+    /// every step, whose old content is in its core's cache.
+    /// </summary>
+    private void Prepare(int thread)
     {
         int parts = _network.PreparationParts, taken;
-        while ((taken = Interlocked.Increment(ref _partsTaken) - 1) < parts)
+        while ((taken = _parts.Take(thread)) >= 0)
         {
             try
             {
@@ -154,7 +163,7 @@ internal sealed unsafe class StepExecutor : IDisposable
     private void Train(ComputeThread thread)
     {
         Executor executor = thread.Executor;
-        Prepare();
+        Prepare(thread.Index);
         int taken;
         while ((taken = _ranges.Take(thread.Index)) >= 0)
         {
@@ -175,7 +184,7 @@ internal sealed unsafe class StepExecutor : IDisposable
     {
         Executor executor = thread.Executor;
         int imageLength = _network.Model.Input.Length;
-        Prepare();
+        Prepare(thread.Index);
         int taken;
         while ((taken = _ranges.Take(thread.Index)) >= 0)
         {

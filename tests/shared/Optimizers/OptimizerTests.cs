@@ -67,6 +67,29 @@ public sealed class OptimizerTests
     }
 
     [Fact]
+    public void UpdateRange_InAnyRangesAndOrder_HasTheBitsOfOneUpdate()
+    {
+        foreach (OptimizerSettings settings in Settings.Select(static row => row.Data.Item2))
+        {
+            Random random = new(4);
+            float[] gradient = [.. Enumerable.Range(0, 100).Select(_ => (random.NextSingle() - 0.5f) * 10)];
+            float[] whole = [.. gradient.Select(static value => value / 20)], divided = [.. whole];
+            Optimizer optimizer = Optimizer.Create(settings, 100), other = Optimizer.Create(settings, 100);
+            for (int step = 0; step < 3; step++)
+            {
+                optimizer.Update(whole, gradient, 48);
+                other.BeginStep();
+                foreach ((int first, int end) in new[] { (64, 100), (0, 0), (17, 64), (0, 17) })
+                    other.UpdateRange(divided, gradient, 48, first, end);
+            }
+
+            Assert.Equal(WeightsHash.Sha256(whole), WeightsHash.Sha256(divided));
+            Assert.Throws<ArgumentOutOfRangeException>(() => other.UpdateRange(divided, gradient, 48, 90, 101));
+            Assert.Throws<ArgumentOutOfRangeException>(() => other.UpdateRange(divided, gradient, 48, -1, 5));
+        }
+    }
+
+    [Fact]
     public void Update_WithoutGradient_LeavesWeightsAndStaysNormal()
     {
         foreach (OptimizerKind kind in Enum.GetValues<OptimizerKind>())
