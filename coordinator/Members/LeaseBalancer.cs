@@ -68,7 +68,7 @@ internal sealed class LeaseBalancer(int shards)
 
     /// <summary>Learns from a step that went undisturbed.</summary>
     /// <param name="exchange">From the first order to the last partial.</param>
-    public void Note(IEnumerable<WorkerTiming> timings, TimeSpan exchange)
+    public void Note(ReadOnlySpan<WorkerTiming> timings, TimeSpan exchange)
     {
         _step++;
         _warmedUp += exchange;

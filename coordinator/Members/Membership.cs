@@ -28,7 +28,16 @@ internal sealed record Membership(long Version, ImmutableArray<Member> Members, 
     /// <summary>Nobody is in yet.</summary>
     public static Membership Create(int shards) => new(1, [], [.. new int[shards]]);
 
-    public Member? Find(int id) => Members.FirstOrDefault(member => member.Id == id);
+    public Member? Find(int id)
+    {
+        foreach (Member member in Members)
+        {
+            if (member.Id == id)
+                return member;
+        }
+
+        return null;
+    }
 
     /// <summary>Takes a worker in, without leases; a name that is taken gets a number.</summary>
     public Membership Join(Member newcomer)

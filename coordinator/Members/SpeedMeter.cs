@@ -99,10 +99,10 @@ internal sealed class RecentDurations
     /// <summary>The middle one of the last few; of an even number, the lower of the two.</summary>
     public double Median()
     {
-        double[] sorted = new double[Math.Min(Count, Window)];
+        Span<double> sorted = stackalloc double[Math.Min(Count, Window)];
         for (int i = 0; i < sorted.Length; i++)
             sorted[i] = _values[(_added - 1 - i) % Kept];
-        Array.Sort(sorted);
+        sorted.Sort();
         return sorted[(sorted.Length - 1) / 2];
     }
 

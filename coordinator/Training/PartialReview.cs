@@ -32,10 +32,12 @@ internal sealed class PartialReview(RunDefinition run)
     public string? FindNonFinite(Partial sums)
     {
         int position = FindNonFinite(sums.Gradient.Values);
-        return position >= 0 ? $"the gradient of {run.Model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name}"
+        return position >= 0 ? $"the gradient of {NameAt(position)}"
             : double.IsFinite(sums.LossSum) ? null
             : "the loss";
     }
+
+    private string NameAt(int position) => run.Model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name;
 
     /// <summary>What is wrong with a partial that its sender was not ordered to send.</summary>
     public static string DescribeStray(OrderId order) =>

@@ -112,7 +112,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 
     /// <summary>Learns how fast the members were in a step that went undisturbed.</summary>
     /// <param name="exchange">From the first order to the last partial.</param>
-    public void Measure(IEnumerable<WorkerTiming> timings, TimeSpan exchange) => _balancer.Note(timings, exchange);
+    public void Measure(ReadOnlySpan<WorkerTiming> timings, TimeSpan exchange) => _balancer.Note(timings, exchange);
 
     /// <summary>Gives newcomers their part, and everybody what it is fast for. Between two steps, or when shards are nobody's.</summary>
     public void Rebalance()

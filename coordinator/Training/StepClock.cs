@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Distributed.Coordinator.Members;
 
 namespace Distributed.Coordinator.Training;
@@ -5,7 +6,7 @@ namespace Distributed.Coordinator.Training;
 /// <summary>Splits the time of a step into <see cref="Phases"/>, and measures what each worker took.</summary>
 internal sealed class StepClock(TimeProvider time)
 {
-    private readonly Dictionary<int, WorkerTiming> _timings = [];
+    private readonly List<WorkerTiming> _timings = [];
     private long _start;
     private long _mark;
 
@@ -19,7 +20,7 @@ internal sealed class StepClock(TimeProvider time)
     public TimeSpan Step => time.GetElapsedTime(_start, _mark);
 
     /// <summary>What each worker took for its part.</summary>
-    public IEnumerable<WorkerTiming> Timings => _timings.Values;
+    public ReadOnlySpan<WorkerTiming> Timings => CollectionsMarshal.AsSpan(_timings);
 
     public void StartStep()
     {
@@ -29,8 +30,13 @@ internal sealed class StepClock(TimeProvider time)
     }
 
     /// <summary>A worker is given so many microbatches.</summary>
-    public void NoteOrder(Member worker, int shards) =>
-        IsUndisturbed &= _timings.TryAdd(worker.Id, new WorkerTiming(worker.Id, worker.Threads, shards, TimeSpan.Zero, TimeSpan.Zero));
+    public void NoteOrder(Member worker, int shards)
+    {
+        if (Find(worker.Id) >= 0)
+            IsUndisturbed = false;
+        else
+            _timings.Add(new WorkerTiming(worker.Id, worker.Threads, shards, TimeSpan.Zero, TimeSpan.Zero));
+    }
 
     /// <summary>Somebody does not do as ordered.</summary>
     public void Disturb() => IsUndisturbed = false;
@@ -38,11 +44,12 @@ internal sealed class StepClock(TimeProvider time)
     /// <param name="compute">From the arrival of the order at the worker to the partial.</param>
     public void NoteAnswer(int worker, TimeSpan compute)
     {
-        if (!_timings.TryGetValue(worker, out WorkerTiming timing))
+        int position = Find(worker);
+        if (position < 0)
             return;
-        _timings[worker] = timing with
+        _timings[position] = _timings[position] with
         {
-            Compute = compute > timing.Compute ? compute : timing.Compute,
+            Compute = compute > _timings[position].Compute ? compute : _timings[position].Compute,
             Answered = time.GetElapsedTime(_start),
         };
     }
@@ -52,7 +59,7 @@ internal sealed class StepClock(TimeProvider time)
     {
         Exchange = Lap();
         double slowest = 0, sum = 0;
-        foreach (WorkerTiming timing in _timings.Values)
+        foreach (WorkerTiming timing in _timings)
         {
             slowest = Math.Max(slowest, timing.Compute.TotalSeconds);
             sum += timing.Compute.TotalSeconds;
@@ -65,6 +72,17 @@ internal sealed class StepClock(TimeProvider time)
     }
 
     public void EndUpdate(Phases phases) => phases.Update += Lap().TotalSeconds;
+
+    private int Find(int worker)
+    {
+        for (int i = 0; i < _timings.Count; i++)
+        {
+            if (_timings[i].Worker == worker)
+                return i;
+        }
+
+        return -1;
+    }
 
     private TimeSpan Lap()
     {

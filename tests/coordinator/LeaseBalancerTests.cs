@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Collections.Immutable;
 using CsCheck;
 using Distributed.Coordinator.Members;
@@ -212,7 +213,7 @@ public sealed class LeaseBalancerTests
                 }
 
                 TimeSpan exchange = timings.Max(static timing => timing.Answered);
-                _balancer.Note(timings, exchange);
+                _balancer.Note(CollectionsMarshal.AsSpan(timings), exchange);
                 Now += exchange.TotalSeconds;
             }
         }

@@ -60,15 +60,16 @@ public sealed class MemoryTests
             return comer;
         }
     }
+}
 
-    private sealed class SilentObserver : IRunObserver
+/// <summary>Has nothing to show.</summary>
+internal sealed class SilentObserver : IRunObserver
+{
+    public void EpochStarted(int epoch, int epochs, RunProgress progress)
     {
-        public void EpochStarted(int epoch, int epochs, RunProgress progress)
-        {
-        }
+    }
 
-        public void EpochEnded(EpochReport report)
-        {
-        }
+    public void EpochEnded(EpochReport report)
+    {
     }
 }

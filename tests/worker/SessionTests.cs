@@ -125,7 +125,7 @@ public sealed class SessionTests
             .WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
     }
 
-    private static Welcome Welcome() => new()
+    internal static Welcome Welcome() => new()
     {
         WorkerId = 1,
         RunId = "run",
