@@ -49,7 +49,7 @@ internal static class FrameFormat
         SequencePosition unread = payload.Start;
         try
         {
-            // Fields may come in any order and more than once; what is not the vector is Google.Protobuf's to read.
+            // Fields may come in any order, but only one vector: each takes memory. What is not the vector is Google.Protobuf's to read.
             while (!reader.End)
             {
                 SequencePosition start = reader.Position;
@@ -57,12 +57,11 @@ internal static class FrameFormat
                 if ((tag & WireTypeMask) != LengthDelimited)
                     throw NotInOrder();
                 uint length = ReadVarint(ref reader);
-                if (length > reader.Remaining || (tag == VectorTag && length == 0))
+                if (length > reader.Remaining || (tag == VectorTag && (length == 0 || vector is not null)))
                     throw NotInOrder();
                 if (tag == VectorTag)
                 {
                     Merge(message, payload.Slice(unread, start));
-                    vector?.Dispose();
                     vector = vectors((int)length);
                     payload.Slice(reader.Position, length).CopyTo(vector.Memory.Span);
                 }

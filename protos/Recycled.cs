@@ -12,6 +12,7 @@ public static class Recycled
 
     /// <summary>Reads a message if it is a step and nothing else; false, and nothing is changed, if not.</summary>
     /// <exception cref="InvalidProtocolBufferException">It is not in order.</exception>
+    /// <exception cref="InvalidDataException">As above: more has been read into the object than it knows.</exception>
     public static bool TryRead(ReadOnlySpan<byte> message, Step step)
     {
         if (!TryFindAlone(message, CoordinatorMessage.StepFieldNumber, out ReadOnlySpan<byte> content))
@@ -19,11 +20,12 @@ public static class Recycled
         Clear(step.Id);
         step.Nodes.Clear();
         step.MergeFrom(content);
-        return true;
+        return IsAllThere(step, content);
     }
 
     /// <summary>Reads a message if it is a partial and nothing else; false, and nothing is changed, if not.</summary>
     /// <exception cref="InvalidProtocolBufferException">It is not in order.</exception>
+    /// <exception cref="InvalidDataException">As above: more has been read into the object than it knows.</exception>
     public static bool TryRead(ReadOnlySpan<byte> message, Partial partial)
     {
         if (!TryFindAlone(message, WorkerMessage.PartialFieldNumber, out ReadOnlySpan<byte> content))
@@ -31,7 +33,7 @@ public static class Recycled
         Clear(partial.Id);
         (partial.Node, partial.LossSum, partial.Correct, partial.Samples, partial.ComputeMicroseconds, partial.Slot) = (0, 0, 0, 0, 0, 0);
         partial.MergeFrom(content);
-        return true;
+        return IsAllThere(partial, content);
     }
 
     // What has its default value does not stand in a message.
@@ -40,6 +42,11 @@ public static class Recycled
         if (id is not null)
             (id.Run, id.MembershipVersion, id.Epoch, id.Step) = (0, 0, 0, 0);
     }
+
+    // Fields that it does not know stay in an object for good: it would grow with each message that has some.
+    private static bool IsAllThere(IMessage message, ReadOnlySpan<byte> content) => message.CalculateSize() <= content.Length
+        ? true
+        : throw new InvalidDataException("a message in shared memory is not in order");
 
     /// <summary>The content of a message that consists of one field of one length byte or two.</summary>
     private static bool TryFindAlone(ReadOnlySpan<byte> message, int field, out ReadOnlySpan<byte> content)
