@@ -55,7 +55,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
         // The empty builder: no configuration files, no environment that could move the port, and it starts fastest.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        builder.WebHost.UseKestrelCore().UseSockets(static sockets => sockets.WaitForDataBeforeAllocatingBuffer = false).ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MinRequestBodyDataRate = null;
@@ -72,6 +72,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             if (options.IsSingleMachine && admission.Tls is not null)
                 kestrel.Listen(IPAddress.Loopback, 0, static endpoint => endpoint.Protocols = HttpProtocols.Http2);
         });
+        // After Kestrel's own, which does not give way.
+        builder.Services.AddSingleton<IMemoryPoolFactory<byte>, TransportMemory>();
         builder.Logging
             .AddSimpleConsole(static console =>
             {

@@ -57,7 +57,12 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
     /// <summary>One session, over a connection of its own: the one before may lead to where nobody is any more.</summary>
     private async Task<(SessionEnd? End, bool WasWelcomed, string Failure)> TryServeAsync(CancellationToken stop)
     {
-        using SocketsHttpHandler handler = new() { ConnectTimeout = TcpTimeout, UseProxy = false };
+        using SocketsHttpHandler handler = new()
+        {
+            ConnectTimeout = TcpTimeout,
+            UseProxy = false,
+            PlaintextStreamFilter = static (context, _) => ValueTask.FromResult<Stream>(new ReadyStream(context.PlaintextStream)),
+        };
         options.Tls.Apply(handler);
         using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
         {
