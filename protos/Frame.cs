@@ -43,6 +43,10 @@ public sealed class Frame<TMessage>
     /// <summary>Bytes on the wire.</summary>
     public int Size { get; }
 
+    /// <summary>A frame that was read without a vector, with one that came before it.</summary>
+    /// <param name="vector">The frame's from now on.</param>
+    public Frame<TMessage> With(IMemoryOwner<byte> vector) => new(Message, vector, Size);
+
     /// <summary>Gives the memory of a frame that was read back. Once.</summary>
     public void Release() => _received?.Dispose();
 }

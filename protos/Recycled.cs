@@ -19,6 +19,7 @@ public static class Recycled
             return false;
         Clear(step.Id);
         step.Nodes.Clear();
+        step.WeightsCame = false;
         step.MergeFrom(content);
         return IsAllThere(step, content);
     }
@@ -31,7 +32,7 @@ public static class Recycled
         if (!TryFindAlone(message, WorkerMessage.PartialFieldNumber, out ReadOnlySpan<byte> content))
             return false;
         Clear(partial.Id);
-        (partial.Node, partial.LossSum, partial.Correct, partial.Samples, partial.ComputeMicroseconds, partial.Slot) = (0, 0, 0, 0, 0, 0);
+        (partial.Node, partial.LossSum, partial.Correct, partial.Samples, partial.ComputeMicroseconds, partial.Slot, partial.Chunk) = (0, 0, 0, 0, 0, 0, 0);
         partial.MergeFrom(content);
         return IsAllThere(partial, content);
     }

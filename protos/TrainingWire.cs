@@ -7,7 +7,7 @@ namespace Distributed.Protos;
 public static class TrainingWire
 {
     /// <summary>Raised whenever an older peer would misunderstand a message.</summary>
-    public const uint ProtocolVersion = 4;
+    public const uint ProtocolVersion = 5;
 
     /// <summary>Room for everything in a message beside its one large field.</summary>
     public const int MessageOverhead = 64 * 1024;

@@ -32,6 +32,10 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     // Filled anew for each step, so that one over shared memory allocates nothing.
     private readonly CoordinatorMessage _order = new() { Step = new Step { Id = new StepId() } };
     private RunDefinition? _run;
+
+    // How vectors go to this worker and come from it, and of which step's weights it has been sent how many chunks.
+    private VectorChunks? _chunks;
+    private (int Epoch, int Step, int Chunks) _ahead;
     private SharedMemoryChannel? _offered;
     private SharedMemoryChannel? _shared;
     private long _lastHeard = time.GetTimestamp();
@@ -44,6 +48,8 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     public long BytesSent => Volatile.Read(ref _bytesSent);
 
     public long BytesReceived => Volatile.Read(ref _bytesReceived);
+
+    public bool TakesChunks => _chunks is not null && _shared is null;
 
     /// <summary>Cancelled when the coordinator gives the worker up.</summary>
     public CancellationToken Closed => _closed.Token;
@@ -59,6 +65,8 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         Welcome welcome = run.CreateWelcome(Member.Id, membershipVersion);
         _offered = exchange?.TryCreateChannel(Member.Id, Member.Threads, run);
         welcome.SharedMemory = _offered?.Describe();
+        _chunks = run.Chunks;
+        welcome.ChunkValues = (uint)(_chunks?.Size ?? 0);
         Send(new CoordinatorMessage { Welcome = welcome });
     }
 
@@ -75,6 +83,14 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         _shared.Heard = () => Hear();
         Member = Member with { Exchange = ExchangeKind.SharedMemory };
         return _shared;
+    }
+
+    public void SendWeights(OrderId order, VectorBuffer weights, int chunk)
+    {
+        if (!TakesChunks)
+            return;
+        _ahead = (order.Epoch, order.Step, chunk + 1);
+        Send(new CoordinatorMessage { Weights = new Weights { Id = ToWire(order), Chunk = (uint)chunk + 1 } }, _chunks!.Of(weights, chunk));
     }
 
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
@@ -95,8 +111,9 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
             step.Nodes.Add(node.Code);
         }
 
+        step.WeightsCame = _chunks is { } chunks && _ahead == (order.Epoch, order.Step, chunks.Count);
         if (_shared?.TrySend(_order) != true)
-            Send(_order.Clone(), weights.Bytes);
+            Send(_order.Clone(), step.WeightsCame ? default : weights.Bytes);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)

@@ -31,6 +31,7 @@ internal static class WorkerEvents
         arrived.Order = FromWire(partial.Id);
         arrived.Node = TreeNode.FromCode(partial.Node);
         arrived.Gradient = gradient;
+        arrived.Chunk = partial.Chunk == 0 ? null : (int)partial.Chunk - 1;
         arrived.LossSum = partial.LossSum;
         arrived.Correct = (int)partial.Correct;
         arrived.Samples = (int)partial.Samples;

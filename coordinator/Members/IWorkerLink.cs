@@ -30,6 +30,20 @@ internal interface IWorkerLink
     /// <returns>Where its answers turn up, if not among the inbox's own events.</returns>
     IEventSource? Settle(bool sharesMemory);
 
+    /// <summary>Whether vectors of steps go to it, and come from it, in chunks.</summary>
+    bool TakesChunks => false;
+
+    /// <summary>
+    /// Sends a chunk of the weights of a step that will be ordered, if it <see cref="TakesChunks"/>. The first chunk takes back what was
+    /// sent before.
+    /// </summary>
+    /// <param name="order">That step's, but for the membership's version.</param>
+    /// <param name="weights">P parameters, of which the chunk's are left as they are until that step is complete.</param>
+    /// <param name="chunk">From 0, in order.</param>
+    void SendWeights(OrderId order, VectorBuffer weights, int chunk)
+    {
+    }
+
     /// <summary>Orders partials, and sends the shards below them that the worker has not got yet.</summary>
     /// <param name="weights">P parameters; left as they are until the step is complete.</param>
     void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes);

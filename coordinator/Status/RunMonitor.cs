@@ -4,7 +4,7 @@ using System.Diagnostics;
 using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
-using Partial = Distributed.Reduction.Partial;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Status;
 
@@ -137,7 +137,7 @@ internal sealed class RunMonitor(RunOptions options, RunJournal journal)
 
     /// <summary>A step has ended. Not yet seen by readers.</summary>
     /// <param name="step">Steps of the run with it.</param>
-    public void AddStep(long step, Partial sum, StepClock clock)
+    public void AddStep(long step, StepTotals sum, StepClock clock)
     {
         TimeSpan duration = clock.Step;
         foreach (WorkerTiming timing in clock.Timings)

@@ -1,6 +1,6 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
-using Partial = Distributed.Reduction.Partial;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Training;
 
@@ -20,7 +20,8 @@ internal sealed class PartialReview(RunDefinition run)
         (int first, int end) = run.Tree.Range(partial.Node);
         for (int shard = first; shard < end; shard++)
             expected += run.Plan.MicrobatchSamples(shard, partial.Order.Step);
-        int bytes = run.Model.ParameterCount * sizeof(float);
+        (int from, int to) = partial.Chunk is not { } chunk ? (0, run.Model.ParameterCount) : chunk < run.Chunks?.Count ? run.Chunks[chunk] : (0, 0);
+        int bytes = (to - from) * sizeof(float);
         string? fault = partial.Gradient.Length != bytes ? $"its gradient has {partial.Gradient.Length} bytes, not {bytes}"
             : partial.Samples != expected ? $"it is over {partial.Samples} samples, not {expected}"
             : partial.Correct < 0 || partial.Correct > expected ? $"it counts {partial.Correct} right answers of {expected}"
@@ -28,14 +29,25 @@ internal sealed class PartialReview(RunDefinition run)
         return fault is null ? null : new PartialFault(fault, IsNonFinite: false);
     }
 
-    /// <summary>Names what is infinite or not a number in sums; null: nothing is.</summary>
-    public string? FindNonFinite(Partial sums)
+    /// <summary>What is wrong with the place of a chunk among those of its partial; null: nothing.</summary>
+    /// <param name="begun">How many of its chunks are in; null: none.</param>
+    public static PartialFault? FindGap(PartialArrived partial, int? begun) => partial.Chunk == begun || (begun is null && partial.Chunk == 0)
+        ? null
+        : new PartialFault($"its gradient comes in disorder: {(partial.Chunk is { } chunk ? $"chunk {chunk + 1}" : "all of it")} after {begun ?? 0} chunks", IsNonFinite: false);
+
+    /// <summary>Names a loss that is infinite or not a number; null: it is finite.</summary>
+    public static string? FindNonFinite(double loss) => double.IsFinite(loss) ? null : "the loss";
+
+    /// <summary>Names what is infinite or not a number in a part of a gradient; null: nothing is.</summary>
+    public string? FindNonFinite(VectorBuffer gradient, (int First, int End) range)
     {
-        int position = FindNonFinite(sums.Gradient.Values);
-        return position >= 0 ? $"the gradient of {NameAt(position)}"
-            : double.IsFinite(sums.LossSum) ? null
-            : "the loss";
+        int position = FindNonFinite(gradient.Values[range.First..range.End]);
+        return position >= 0 ? $"the gradient of {NameAt(range.First + position)}" : null;
     }
+
+    /// <summary>The end of a run: finite partials may add up to what no float32 can hold.</summary>
+    public static RunFailedException Diverged(string where, OrderId order) =>
+        new($"training has diverged: the sum of {where} is not finite (epoch {order.Epoch + 1}, step {order.Step + 1}); try a smaller --learning-rate");
 
     private string NameAt(int position) => run.Model.Parameters.First(tensor => position < tensor.Offset + tensor.Length).Name;
 

@@ -26,10 +26,16 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
     /// <summary>Leases that passed from one worker to another.</summary>
     public int LeasesMoved { get; private set; }
 
+    /// <summary>Whether vectors go to a member in chunks.</summary>
+    public bool TakesChunks { get; private set; }
+
     /// <summary>To members and candidates.</summary>
     public IEnumerable<IWorkerLink> Links => _members.Values.Concat(_candidates.Values).Select(static peer => peer.Link);
 
     public IWorkerLink this[int worker] => _members[worker].Link;
+
+    /// <summary>Null: it is no member (any more).</summary>
+    public IWorkerLink? Find(int worker) => _members.GetValueOrDefault(worker)?.Link;
 
     public string NameOf(int worker) =>
         Membership.Find(worker)?.Name ?? _candidates.GetValueOrDefault(worker)?.Link.Member.Name ?? $"worker {worker}";
@@ -55,6 +61,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         source = peer.Link.Settle(sharesMemory);
         _members.Add(worker, peer);
         Membership = Membership.Join(peer.Link.Member);
+        TakesChunks |= peer.Link.TakesChunks;
         MostMembers = Math.Max(MostMembers, Count);
         Member member = Membership.Members[^1];
         // That a run's first workers come is no news; that one comes later may be the end of a trouble.
@@ -91,6 +98,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         journal.Record(JournalKind.Evicted, name, reason);
         peer.Link.Close(reason);
         Membership = Membership.Leave(worker);
+        TakesChunks = _members.Values.Any(static other => other.Link.TakesChunks);
         _balancer.Forget(worker);
         Rebalance();
         return true;

@@ -21,6 +21,7 @@ internal sealed class RunDefinition
         RunNumber = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong))) >> 16;
         RunId = $"{RunNumber:x12}";
         ModelJson = Encoding.UTF8.GetString(Models.ModelJson.Write(model.Definition));
+        Chunks = options.ChunkBytes > 0 ? new VectorChunks(model.ParameterCount, options.ChunkBytes / sizeof(float)) : null;
         long steps = (long)options.Epochs * Plan.StepsPerEpoch;
         TotalSteps = options.MaxSteps is { } most ? Math.Min(most, steps) : steps;
     }
@@ -42,6 +43,9 @@ internal sealed class RunDefinition
     public ulong RunNumber { get; }
 
     public string ModelJson { get; }
+
+    /// <summary>How vectors travel to and from workers who are sent them in chunks; null: nobody is.</summary>
+    public VectorChunks? Chunks { get; }
 
     /// <summary>The largest message that a worker has reason to send.</summary>
     public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * sizeof(float), Options.TestBlockSamples) + TrainingWire.MessageOverhead;

@@ -43,8 +43,11 @@ internal sealed record PartialArrived(int Worker) : RunEvent
 
     public TreeNode Node { get; set; }
 
-    /// <summary>P float32 values, little-endian.</summary>
+    /// <summary>P float32 values, little-endian, or a chunk of them.</summary>
     public ReadOnlyMemory<byte> Gradient { get; set; }
+
+    /// <summary>Which chunk of the gradient this is, from 0, in order; null: all of it.</summary>
+    public int? Chunk { get; set; }
 
     public double LossSum { get; set; }
 

@@ -94,6 +94,9 @@ internal sealed record RunOptions
     /// <summary>How weights and gradients may travel.</summary>
     public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
 
+    /// <summary>Vectors travel over gRPC in chunks of so many bytes; 0: whole.</summary>
+    public int ChunkBytes { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("CHUNK"), out int c) ? c : 0;
+
     public const string DefaultListen = "127.0.0.1:5000";
 
     public bool IsSingleMachine => Workers > 0;

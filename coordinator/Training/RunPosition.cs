@@ -9,7 +9,7 @@ namespace Distributed.Coordinator.Training;
 /// <param name="Seconds">Training, over all sittings.</param>
 internal readonly record struct EpochSums(int Steps, double LossSum, long Correct, long Samples, double Seconds)
 {
-    public EpochSums Add(Partial step, double seconds) =>
+    public EpochSums Add(StepTotals step, double seconds) =>
         new(Steps + 1, LossSum + step.LossSum, Correct + step.Correct, Samples + step.Samples, seconds);
 }
 

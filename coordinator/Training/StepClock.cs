@@ -55,7 +55,8 @@ internal sealed class StepClock(TimeProvider time)
     }
 
     /// <summary>All partials are added.</summary>
-    public void EndExchange(Phases phases)
+    /// <param name="updating">Of that time was spent on adding and updating.</param>
+    public void EndExchange(Phases phases, TimeSpan updating = default)
     {
         Exchange = Lap();
         double slowest = 0, sum = 0;
@@ -68,7 +69,8 @@ internal sealed class StepClock(TimeProvider time)
         double mean = _timings.Count > 0 ? sum / _timings.Count : 0;
         phases.Compute += mean;
         phases.Wait += slowest - mean;
-        phases.Exchange += Math.Max(0, Exchange.TotalSeconds - slowest);
+        phases.Update += updating.TotalSeconds;
+        phases.Exchange += Math.Max(0, (Exchange - updating).TotalSeconds - slowest);
     }
 
     public void EndUpdate(Phases phases) => phases.Update += Lap().TotalSeconds;

@@ -14,6 +14,9 @@ internal enum Verdict
     /// <summary>It was asked for and is the first: add it.</summary>
     Accepted,
 
+    /// <summary>It was asked for, and the rest of it is to come.</summary>
+    Begun,
+
     /// <summary>Nobody waits for it: of another step or membership, or delivered before. Drop it.</summary>
     Stale,
 
@@ -85,10 +88,14 @@ internal sealed class StepLedger(ReductionTree tree)
         return assignments;
     }
 
-    /// <summary>Judges a partial by what it says of itself.</summary>
+    /// <summary>Whether a worker owes a partial under this membership.</summary>
+    public bool IsAwaited(int worker, long membershipVersion, TreeNode node) =>
+        _awaited.TryGetValue(node, out (int Worker, long Version) order) && order == (worker, membershipVersion);
+
+    /// <summary>Judges a partial by what it says of itself; once accepted, it is in.</summary>
     public Verdict Accept(int worker, long membershipVersion, TreeNode node)
     {
-        if (!_awaited.TryGetValue(node, out (int Worker, long Version) order) || order != (worker, membershipVersion))
+        if (!IsAwaited(worker, membershipVersion, node))
             return Verdict.Stale;
         _awaited.Remove(node);
         _delivered[node] = worker;

@@ -10,7 +10,6 @@ using Distributed.Models;
 using Distributed.Optimizers;
 using Distributed.Protos;
 using Distributed.Reduction;
-using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Coordinator.Training;
 
@@ -87,9 +86,9 @@ internal sealed class StepLoop
         _quorum = new Quorum(run.Options.WorkerTimeout);
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
-        _intake = new PartialIntake(run, _steps, _roster, _journal, log, ledger);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
         _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
+        _intake = new PartialIntake(run, _steps, _roster, _optimizer, _weights, _journal, log, ledger);
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
         start?.Restore(run.Model, _weights, _optimizer);
         RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
@@ -170,6 +169,7 @@ internal sealed class StepLoop
 
             while (_inbox.TryTake(out RunEvent? late))
                 (late as WorkerCalled)?.Link.Drain(farewell);
+            _intake.TakeBack();
             _checkpoints?.FinishAsync(Position, _weights, _optimizer, patience).GetAwaiter().GetResult();
         }
 
@@ -190,10 +190,9 @@ internal sealed class StepLoop
         _observer.EpochStarted(_epoch + 1, _run.Options.Epochs, _progress);
         for (_step = _sums.Steps; _step < steps; _step++)
         {
-            Partial sum = RunStep(abandon);
+            StepTotals sum = RunStep(isLast: _step + 1 == steps, abandon);
             _sums = _sums.Add(sum, Stopwatch.GetElapsedTime(start).TotalSeconds);
             _monitor.AddStep(((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps, sum, _clock);
-            _intake.Return(sum);
             if (Stopwatch.GetElapsedTime(lastSnapshot) >= SnapshotInterval || _step + 1 == steps)
             {
                 lastSnapshot = Stopwatch.GetTimestamp();
@@ -242,8 +241,9 @@ internal sealed class StepLoop
             _checkpoints.Take(Position, _weights, _optimizer);
     }
 
-    /// <summary>One step: the sums over its samples, after the update; they go back to the pool.</summary>
-    private Partial RunStep(CancellationToken cancellation)
+    /// <summary>One step: the sums over its samples, after the update.</summary>
+    /// <param name="isLast">The test set is scored after it.</param>
+    private StepTotals RunStep(bool isLast, CancellationToken cancellation)
     {
         using Activity? trace = RunTrace.StartStep(_epoch + 1, _step + 1, _roster.Count);
         _clock.StartStep();
@@ -251,17 +251,18 @@ internal sealed class StepLoop
         _roster.Rebalance();
         int active = _run.Plan.ActiveShards(_step);
         _steps.Begin(active);
-        _intake.Begin(active);
+        OrderId order = NextOrder;
+        _intake.Begin(order, active, isLast ? null : order with { Step = _step + 1 });
         Order();
         while (!_steps.IsComplete)
             Handle(_inbox.Take(cancellation));
 
-        Partial sum = _intake.TakeSum(_epoch, _step);
-        _clock.EndExchange(_phases);
+        StepTotals sum = _intake.Sum();
+        _clock.EndExchange(_phases, _intake.Updating);
         _ledger?.EndStep(_epoch + 1, _step + 1, sum.Samples, _clock.Exchange);
         if (_clock.IsUndisturbed)
             _roster.Measure(_clock.Timings, _clock.Exchange);
-        _optimizer.Update(_weights.Values, sum.Gradient.Values, sum.Samples);
+        _intake.Update();
         _clock.EndUpdate(_phases);
         return sum;
     }
@@ -287,7 +288,7 @@ internal sealed class StepLoop
         if (!HasQuorum())
             return;
         Membership membership = _roster.Membership;
-        OrderId order = new(_run.RunNumber, membership.Version, _epoch, _step);
+        OrderId order = NextOrder;
         _monitor.Change(membership);
         _monitor.Enter(_state == State.Evaluating ? RunState.Evaluating : RunState.Training);
         if (_state == State.Training)
@@ -304,6 +305,8 @@ internal sealed class StepLoop
                 _roster[assignment.Worker].OrderEvaluation(order, _weights, _evaluation, assignment.Blocks);
         }
     }
+
+    private OrderId NextOrder => new(_run.RunNumber, _roster.Membership.Version, _epoch, _step);
 
     /// <summary>Whether enough workers are there; says so when that changes.</summary>
     private bool HasQuorum()
@@ -416,6 +419,7 @@ internal sealed class StepLoop
         _lastLoss = $"{name} was lost: {reason}";
         _clock.Disturb();
         _steps.Lose(worker);
+        _intake.Lose(worker);
         _evaluation.Lose(worker);
         FailIfAlone();
         if (_state != State.Gathering)

@@ -134,6 +134,7 @@ internal static class TrainingRun
             RunDefinition run = await loading.ConfigureAwait(false);
             status.Begin(run);
             exchange.Vectors.Keep(run.Model.ParameterCount);
+            exchange.Vectors.Keep(run.Chunks);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);

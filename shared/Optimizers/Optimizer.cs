@@ -74,7 +74,7 @@ public abstract unsafe class Optimizer
     /// <summary>All that it remembers from step to step beside their number: what a checkpoint holds, and is filled from.</summary>
     public abstract IReadOnlyList<OptimizerVector> Vectors { get; }
 
-    /// <summary>Takes a new optimizer, whose <see cref="Vectors"/> are filled from elsewhere, to where it is after so many steps.</summary>
+    /// <summary>Takes an optimizer, whose <see cref="Vectors"/> are filled by somebody else, to where it is after so many steps.</summary>
     public virtual void SkipTo(long steps)
     {
     }

@@ -1,5 +1,15 @@
 namespace Distributed.Reduction;
 
+/// <summary>Sums over samples, but for the gradient.</summary>
+/// <param name="LossSum">Cross-entropy, in nats.</param>
+/// <param name="Correct">Samples whose most probable class is their label.</param>
+public readonly record struct StepTotals(double LossSum, int Correct, int Samples)
+{
+    /// <summary>A tree node's of its children's.</summary>
+    public static StepTotals operator +(StepTotals left, StepTotals right) =>
+        new(left.LossSum + right.LossSum, left.Correct + right.Correct, left.Samples + right.Samples);
+}
+
 /// <summary>The sums over the samples of one node of the reduction tree.</summary>
 /// <param name="gradient">Its memory.</param>
 public sealed class Partial(VectorBuffer gradient)
@@ -20,6 +30,9 @@ public sealed class Partial(VectorBuffer gradient)
     public int Correct { get; set; }
 
     public int Samples { get; set; }
+
+    /// <summary>All but the gradient.</summary>
+    public StepTotals Totals => new(LossSum, Correct, Samples);
 
     /// <summary>Makes this, a left child, its parent.</summary>
     public void Add(Partial right)

@@ -12,6 +12,9 @@ public readonly record struct TreeNode(int Level, int Index)
 
     public TreeNode Sibling => new(Level, Index ^ 1);
 
+    /// <summary>Of a node above the leaves. The right one may lie beyond the last shard.</summary>
+    public (TreeNode Left, TreeNode Right) Children => (new(Level - 1, Index * 2), new(Level - 1, (Index * 2) + 1));
+
     public bool IsLeft => (Index & 1) == 0;
 
     /// <summary>One number for a node, for messages.</summary>
@@ -72,8 +75,9 @@ public sealed class ReductionTree
                 return;
             }
 
-            Visit(new TreeNode(node.Level - 1, node.Index * 2));
-            Visit(new TreeNode(node.Level - 1, (node.Index * 2) + 1));
+            (TreeNode left, TreeNode right) = node.Children;
+            Visit(left);
+            Visit(right);
         }
     }
 }

@@ -4,23 +4,26 @@ namespace Distributed.Reduction;
 
 /// <summary>
 /// Memory for vectors that are read from the network: each exactly as long as asked for, and fit to be calculated with. Those
-/// of one length, P parameters, are kept and lent again. Thread-safe.
+/// of the lengths that a run has, P parameters and what it is cut into, are kept and lent again. Thread-safe.
 /// </summary>
 public sealed class VectorPool
 {
     private readonly Lock _lock = new();
-    private readonly Stack<PooledVector> _free = new();
-    private int _length;
+    private readonly Dictionary<int, Stack<PooledVector>> _free = [];
 
-    /// <summary>From now on vectors of this length, in float32 values, are kept; others live but once.</summary>
+    /// <summary>From now on vectors of this length, in float32 values, are kept; those of lengths never named live but once.</summary>
     public void Keep(int length)
     {
         lock (_lock)
-        {
-            if (length != _length)
-                _free.Clear();
-            _length = length;
-        }
+            _free.TryAdd(length, new Stack<PooledVector>());
+    }
+
+    /// <summary>The same for the chunks of vectors.</summary>
+    /// <param name="chunks">Null: there are none.</param>
+    public void Keep(VectorChunks? chunks)
+    {
+        for (int chunk = 0; chunk < chunks?.Count; chunk++)
+            Keep(chunks[chunk].End - chunks[chunk].First);
     }
 
     /// <param name="bytes">How many. What is no multiple of 4 is memory that is not for calculating.</param>
@@ -31,7 +34,7 @@ public sealed class VectorPool
         int length = bytes / sizeof(float);
         lock (_lock)
         {
-            if (length == _length && _free.TryPop(out PooledVector? vector))
+            if (_free.TryGetValue(length, out Stack<PooledVector>? free) && free.TryPop(out PooledVector? vector))
                 return vector;
         }
 
@@ -42,8 +45,8 @@ public sealed class VectorPool
     {
         lock (_lock)
         {
-            if (vector.Buffer.Length == _length)
-                _free.Push(vector);
+            if (_free.TryGetValue(vector.Buffer.Length, out Stack<PooledVector>? free))
+                free.Push(vector);
         }
     }
 

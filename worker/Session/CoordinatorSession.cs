@@ -1,6 +1,7 @@
 using Distributed.Exchange;
 using Distributed.Protos;
 using Distributed.Reduction;
+using Distributed.Worker.Exchange;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
 
@@ -57,8 +58,9 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         using (run)
         {
             _vectors.Keep(run.ParameterCount);
+            _vectors.Keep(run.Chunks);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
-            Outbox outbox = new(run.Executor.Pool, run.Shared);
+            Outbox outbox = new(run.Executor.Pool, run.Chunks, run.Shared);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {
@@ -183,6 +185,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
 
     private async Task ReadAsync(IAsyncStreamReader<Frame<CoordinatorMessage>> stream, RunContext run, OrderQueue orders, CancellationToken cancellation)
     {
+        WeightsAhead ahead = new(_vectors, run.Chunks);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
             Volatile.Write(ref _lastHeard, time.GetTimestamp());
@@ -200,6 +203,13 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
                     break;
                 case CoordinatorMessage.ContentOneofCase.Refusal:
                     throw new RunFailedException($"the coordinator refused this worker: {message.Refusal.Reason}");
+                case CoordinatorMessage.ContentOneofCase.Weights:
+                    ahead.Add(message.Weights, stream.Current.Vector);
+                    stream.Current.Release();
+                    break;
+                case CoordinatorMessage.ContentOneofCase.Step when message.Step.WeightsCame:
+                    orders.Add(stream.Current.With(ahead.Take(message.Step.Id)));
+                    break;
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:
                 case CoordinatorMessage.ContentOneofCase.Drain:

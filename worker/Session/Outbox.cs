@@ -9,8 +9,9 @@ using Partial = Distributed.Reduction.Partial;
 namespace Distributed.Worker.Session;
 
 /// <summary>Messages on their way to the coordinator, written in order by one loop: a gRPC stream takes one writer at a time.</summary>
+/// <param name="chunks">How gradients are cut; null: they travel whole.</param>
 /// <param name="shared">The shorter way for answers, where there is one.</param>
-internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
+internal sealed class Outbox(PartialPool pool, VectorChunks? chunks, SharedMemoryLink? shared)
 {
     private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
@@ -34,7 +35,16 @@ internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
             return;
         WorkerMessage message = new() { Partial = new Protos.Partial() };
         PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
-        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, partial.Gradient.Bytes), partial));
+        for (int chunk = 0; chunk < chunks?.Count - 1; chunk++)
+        {
+            WorkerMessage part = message.Clone();
+            part.Partial.Chunk = (uint)chunk + 1;
+            _frames.Writer.TryWrite((new Frame<WorkerMessage>(part, chunks!.Of(partial.Gradient, chunk)), null));
+        }
+
+        message.Partial.Chunk = (uint)(chunks?.Count ?? 0);
+        ReadOnlyMemory<byte> rest = chunks?.Of(partial.Gradient, chunks.Count - 1) ?? partial.Gradient.Bytes;
+        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, rest), partial));
     }
 
     /// <param name="step">Read before this returns.</param>

@@ -28,6 +28,7 @@ internal sealed class RunContext : IDisposable
         Tests = new TestStore(((int)welcome.TestSamples + blockSamples - 1) / blockSamples, network.Model.Input.Length);
         Tree = new ReductionTree(plan.Shards);
         Plan = plan;
+        Chunks = welcome.ChunkValues == 0 ? null : new VectorChunks(network.Model.ParameterCount, (int)Math.Min(welcome.ChunkValues, int.MaxValue));
         Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool);
     }
 
@@ -48,6 +49,9 @@ internal sealed class RunContext : IDisposable
     public ShardPlan Plan { get; }
 
     public ReductionTree Tree { get; }
+
+    /// <summary>How vectors of steps travel over gRPC; null: whole.</summary>
+    public VectorChunks? Chunks { get; }
 
     /// <summary>Null: everything goes over gRPC.</summary>
     public SharedMemoryLink? Shared { get; }
