@@ -61,6 +61,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
         {
             ConnectTimeout = TcpTimeout,
             UseProxy = false,
+            InitialHttp2StreamWindowSize = 1 << 22,
             PlaintextStreamFilter = static (context, _) => ValueTask.FromResult<Stream>(new ReadyStream(context.PlaintextStream)),
         };
         options.Tls.Apply(handler);
