@@ -96,7 +96,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         }
 
         if (_shared?.TrySend(_order) != true)
-            Send(_order.Clone(), weights.Bytes);
+            Send(_order.Clone(), weights.Bytes, run.Options.Wire);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
@@ -194,7 +194,8 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         yield return Heartbeat;
     }
 
-    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default) => _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector)]);
+    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default, WirePrecision wire = WirePrecision.Float32) =>
+        _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector, wire == WirePrecision.Bf16)]);
 
     private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.Run, order.MembershipVersion, order.Epoch, order.Step);
 }

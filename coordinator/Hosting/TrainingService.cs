@@ -5,6 +5,7 @@ using Distributed.Coordinator.Training;
 using Distributed.Engine;
 using Distributed.Exchange;
 using Distributed.Protos;
+using Distributed.Reduction;
 using Grpc.Core;
 
 namespace Distributed.Coordinator.Hosting;
@@ -118,7 +119,7 @@ internal sealed class TrainingService(
                 case { Heartbeat: not null }:
                     break;
                 default:
-                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector) is not { } answer)
+                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector, frame.IsBfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32) is not { } answer)
                         return "it sent a message that is not in order";
                     inbox.Post(answer with { Credit = credits, Lent = frame.Received });
                     break;

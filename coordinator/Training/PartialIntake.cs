@@ -23,7 +23,7 @@ internal sealed class PartialIntake(RunDefinition run, StepLedger steps, Roster 
     /// <param name="activeShards">The shards 0 to this have samples in it.</param>
     public void Begin(int activeShards)
     {
-        _reduction ??= new TreeReduction(run.Tree, _pool);
+        _reduction ??= new TreeReduction(run.Tree, _pool, run.Options.Wire);
         _reduction.Begin(activeShards, [run.Tree.Root]);
         _sum = null;
     }
@@ -59,10 +59,10 @@ internal sealed class PartialIntake(RunDefinition run, StepLedger steps, Roster 
             // Looked at after it is copied: what a worker shares it could still change.
             TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values);
         (held.LossSum, held.Correct, held.Samples) = (partial.LossSum, partial.Correct, partial.Samples);
-        if (_review.FindNonFinite(held) is { } where)
+        if ((FindNonFinite(held, partial.Order) ?? _review.FindUnrounded(held, partial.Wire)) is { } seen)
         {
             _pool.Return(held);
-            return Refuse(partial, new PartialFault($"{where} is not finite (epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1})", IsNonFinite: true));
+            return Refuse(partial, seen);
         }
 
         ledger?.Note(partial.Node, roster.NameOf(partial.Worker));
@@ -71,6 +71,9 @@ internal sealed class PartialIntake(RunDefinition run, StepLedger steps, Roster 
             ? new IntakeResult(Verdict.Accepted, (culprit, $"another worker's partial for {partial.Node} is finite where its own was not"))
             : new IntakeResult(Verdict.Accepted);
     }
+
+    private PartialFault? FindNonFinite(Partial held, OrderId order) =>
+        _review.FindNonFinite(held) is { } where ? new PartialFault($"{where} is not finite (epoch {order.Epoch + 1}, step {order.Step + 1})", IsNonFinite: true) : null;
 
     /// <summary>
     /// Nobody waits for this partial. Late answers of those who are out are part of life; a member that sends something else

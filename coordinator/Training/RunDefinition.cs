@@ -44,7 +44,7 @@ internal sealed class RunDefinition
     public string ModelJson { get; }
 
     /// <summary>The largest message that a worker has reason to send.</summary>
-    public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * sizeof(float), Options.TestBlockSamples) + TrainingWire.MessageOverhead;
+    public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * Options.Wire.ValueBytes(), Options.TestBlockSamples) + TrainingWire.MessageOverhead;
 
     /// <summary>Steps of the whole run.</summary>
     public long TotalSteps { get; }
@@ -119,5 +119,6 @@ internal sealed class RunDefinition
         TestBlockSamples = (uint)Options.TestBlockSamples,
         HeartbeatIntervalMs = (uint)Options.HeartbeatInterval.TotalMilliseconds,
         HeartbeatTimeoutMs = (uint)Options.HeartbeatTimeout.TotalMilliseconds,
+        Bfloat16 = Options.Wire == WirePrecision.Bf16,
     };
 }

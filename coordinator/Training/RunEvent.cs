@@ -46,6 +46,9 @@ internal sealed record PartialArrived(int Worker) : RunEvent
     /// <summary>P float32 values, little-endian.</summary>
     public ReadOnlyMemory<byte> Gradient { get; set; }
 
+    /// <summary>What the gradient has travelled as; null: it has not, it lies in shared memory.</summary>
+    public WirePrecision? Wire { get; set; }
+
     public double LossSum { get; set; }
 
     public int Correct { get; set; }

@@ -3,6 +3,7 @@ using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Optimizers;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Training;
 
@@ -93,6 +94,9 @@ internal sealed record RunOptions
 
     /// <summary>How weights and gradients may travel.</summary>
     public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
+
+    /// <summary>What every node of the reduction tree and the weights of every step are rounded to, and travel as.</summary>
+    public WirePrecision Wire { get; init; } = WirePrecision.Float32;
 
     public const string DefaultListen = "127.0.0.1:5000";
 

@@ -58,7 +58,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         {
             _vectors.Keep(run.ParameterCount);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
-            Outbox outbox = new(run.Executor.Pool, run.Shared);
+            Outbox outbox = new(run.Executor.Pool, run.Shared, run.Precision);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {

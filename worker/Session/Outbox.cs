@@ -10,7 +10,8 @@ namespace Distributed.Worker.Session;
 
 /// <summary>Messages on their way to the coordinator, written in order by one loop: a gRPC stream takes one writer at a time.</summary>
 /// <param name="shared">The shorter way for answers, where there is one.</param>
-internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
+/// <param name="precision">What gradients are rounded to, and travel as.</param>
+internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared, WirePrecision precision = WirePrecision.Float32)
 {
     private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
@@ -34,7 +35,7 @@ internal sealed class Outbox(PartialPool pool, SharedMemoryLink? shared)
             return;
         WorkerMessage message = new() { Partial = new Protos.Partial() };
         PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
-        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, partial.Gradient.Bytes), partial));
+        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, partial.Gradient.Bytes, precision == WirePrecision.Bf16), partial));
     }
 
     /// <param name="step">Read before this returns.</param>

@@ -28,7 +28,8 @@ internal sealed class RunContext : IDisposable
         Tests = new TestStore(((int)welcome.TestSamples + blockSamples - 1) / blockSamples, network.Model.Input.Length);
         Tree = new ReductionTree(plan.Shards);
         Plan = plan;
-        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool);
+        Precision = welcome.Bfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32;
+        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool, Precision);
     }
 
     public string RunId { get; }
@@ -48,6 +49,9 @@ internal sealed class RunContext : IDisposable
     public ShardPlan Plan { get; }
 
     public ReductionTree Tree { get; }
+
+    /// <summary>What the weights of a step and the gradients are rounded to, and travel as.</summary>
+    public WirePrecision Precision { get; }
 
     /// <summary>Null: everything goes over gRPC.</summary>
     public SharedMemoryLink? Shared { get; }
