@@ -6,8 +6,9 @@ namespace Distributed.Protos;
 /// <summary>Writes frames to the wire and reads them from it.</summary>
 internal static class FrameFormat
 {
-    // The field of both messages, and its tag: in length-delimited form.
+    // The fields of both messages, and their tags: in length-delimited form.
     private const uint VectorTag = (WorkerMessage.VectorFieldNumber << 3) | LengthDelimited;
+    private const uint Bfloat16Tag = (WorkerMessage.Bfloat16VectorFieldNumber << 3) | LengthDelimited;
     private const int LengthDelimited = 2;
     private const int WireTypeMask = 7;
 
@@ -26,15 +27,21 @@ internal static class FrameFormat
         ReadOnlySpan<byte> vector = frame.Vector.Span;
         if (vector.IsEmpty)
             return;
-        WriteVarint(VectorTag, writer);
-        WriteVarint((uint)vector.Length, writer);
+        // How many bytes become one.
+        int ratio = frame.IsBfloat16 ? 2 : 1;
+        WriteVarint(frame.IsBfloat16 ? Bfloat16Tag : VectorTag, writer);
+        WriteVarint((uint)(vector.Length / ratio), writer);
         while (!vector.IsEmpty)
         {
-            Span<byte> block = writer.GetSpan(Math.Min(vector.Length, BlockBytes));
-            int length = Math.Min(vector.Length, block.Length);
-            vector[..length].CopyTo(block);
+            Span<byte> block = writer.GetSpan(Math.Min(vector.Length / ratio, BlockBytes));
+            // bfloat16 whole: in pairs of bytes.
+            int length = Math.Min(vector.Length / ratio, block.Length / ratio * ratio);
+            if (frame.IsBfloat16)
+                Bfloat16Format.Narrow(vector[..(ratio * length)], block[..length]);
+            else
+                vector[..length].CopyTo(block);
             writer.Advance(length);
-            vector = vector[length..];
+            vector = vector[(ratio * length)..];
         }
     }
 
@@ -45,6 +52,7 @@ internal static class FrameFormat
     {
         TMessage message = new();
         IMemoryOwner<byte>? vector = null;
+        bool isBfloat16 = false;
         SequenceReader<byte> reader = new(payload);
         SequencePosition unread = payload.Start;
         try
@@ -57,17 +65,18 @@ internal static class FrameFormat
                 if ((tag & WireTypeMask) != LengthDelimited)
                     throw NotInOrder();
                 uint length = ReadVarint(ref reader);
-                if (length > reader.Remaining || (tag == VectorTag && (length == 0 || vector is not null)))
+                bool isVector = tag is VectorTag or Bfloat16Tag;
+                if (length > reader.Remaining || (isVector && (length == 0 || vector is not null)))
                     throw NotInOrder();
-                if (tag == VectorTag)
+                if (isVector)
                 {
                     Merge(message, payload.Slice(unread, start));
-                    vector = vectors((int)length);
-                    payload.Slice(reader.Position, length).CopyTo(vector.Memory.Span);
+                    isBfloat16 = tag == Bfloat16Tag;
+                    vector = ReadVector(payload.Slice(reader.Position, length), isBfloat16, vectors);
                 }
 
                 reader.Advance(length);
-                unread = tag == VectorTag ? reader.Position : unread;
+                unread = isVector ? reader.Position : unread;
             }
 
             Merge(message, payload.Slice(unread));
@@ -78,7 +87,20 @@ internal static class FrameFormat
             throw;
         }
 
-        return new Frame<TMessage>(message, vector, (int)payload.Length);
+        return new Frame<TMessage>(message, vector, isBfloat16, (int)payload.Length);
+    }
+
+    private static IMemoryOwner<byte> ReadVector(ReadOnlySequence<byte> field, bool isBfloat16, Func<int, IMemoryOwner<byte>> vectors)
+    {
+        int bytes = (int)field.Length;
+        if (isBfloat16 && (bytes % sizeof(ushort) != 0 || bytes > int.MaxValue / 2))
+            throw NotInOrder();
+        IMemoryOwner<byte> vector = vectors(isBfloat16 ? 2 * bytes : bytes);
+        if (isBfloat16)
+            Bfloat16Format.Widen(field, vector.Memory.Span);
+        else
+            field.CopyTo(vector.Memory.Span);
+        return vector;
     }
 
     private static void Merge(IMessage message, ReadOnlySequence<byte> fields)

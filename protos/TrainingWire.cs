@@ -3,7 +3,7 @@ using Google.Protobuf;
 
 namespace Distributed.Protos;
 
-/// <summary>The one place that knows how vectors of float32 travel: little-endian, without a copy on either side.</summary>
+/// <summary>What both ends of the wire agree on. Vectors of float32 are little-endian, as they are in memory.</summary>
 public static class TrainingWire
 {
     /// <summary>Raised whenever an older peer would misunderstand a message.</summary>

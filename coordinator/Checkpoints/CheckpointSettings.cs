@@ -3,6 +3,7 @@ using System.Text.Json;
 using Distributed.Coordinator.Training;
 using Distributed.Engine;
 using Distributed.Optimizers;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Checkpoints;
 
@@ -11,6 +12,11 @@ internal static class CheckpointSettings
 {
     // Longer values (a model, a fingerprint) say nothing to people.
     private const int LongestShown = 40;
+
+    private const string Wire = "--wire";
+
+    // Checkpoints from before an option was there are as if it had been left out.
+    private static readonly Dictionary<string, string> _added = new() { [Wire] = WirePrecision.Float32.Word() };
 
     public static Dictionary<string, string> Of(RunDefinition run)
     {
@@ -31,6 +37,7 @@ internal static class CheckpointSettings
             ["--beta-1"] = Text(optimizer.Beta1),
             ["--beta-2"] = Text(optimizer.Beta2),
             ["--epsilon"] = Text(optimizer.Epsilon),
+            [Wire] = run.Options.Wire.Word(),
             ["the engine's arithmetic"] = $"version {Arithmetic.Version}",
         };
     }
@@ -41,7 +48,7 @@ internal static class CheckpointSettings
         List<string> differing = [];
         foreach (string name in now.Keys.Union(before.Keys))
         {
-            string then = before.GetValueOrDefault(name, "unknown"), here = now.GetValueOrDefault(name, "unknown");
+            string then = before.GetValueOrDefault(name, _added.GetValueOrDefault(name, "unknown")), here = now.GetValueOrDefault(name, "unknown");
             if (then == here)
                 continue;
             differing.Add(then.Length > LongestShown || here.Length > LongestShown

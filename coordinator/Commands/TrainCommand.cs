@@ -4,6 +4,7 @@ using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Coordinator.Terminal;
 using Distributed.Coordinator.Training;
+using Distributed.Reduction;
 using Spectre.Console;
 
 namespace Distributed.Coordinator.Commands;
@@ -37,6 +38,8 @@ internal static class TrainCommand
         Option<int> checkpointEvery = Number("--checkpoint-every", "steps from checkpoint to checkpoint, beside those at epoch ends; 0: only those", defaults.CheckpointEvery);
         Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
         Option<ExchangeChoice> exchange = new("--exchange") { Description = "how weights and gradients travel: over shared memory (shm) where a worker is on this host, else grpc; or one of them alone", DefaultValueFactory = _ => defaults.Exchange, HelpName = "auto|shm|grpc" };
+        Option<string> wire = new("--wire") { Description = "what weights and gradients are rounded to before they travel: float32 (not at all) or, for slow links, bf16 with half the bytes; the result depends on it", DefaultValueFactory = _ => defaults.Wire.Word(), HelpName = "float32|bf16" };
+        Option<int?> chunk = new("--chunk-kb") { Description = "kilobytes of a vector in each message over gRPC, so that sending and receiving overlap; 0: whole vectors (default: whole on this host, else 64)", HelpName = "KB" };
         SecurityOptions security = new();
         StatusSettings status = new();
         OptimizerOptions optimizer = new();
@@ -45,7 +48,7 @@ internal static class TrainCommand
         Command command = new("train", "Train a model.") { workers, threads, epochs, batchSize, shards, model };
         data.AddTo(command);
         optimizer.AddTo(command);
-        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, exchange, checkpoints, checkpointEvery, resume, output, ledger])
+        foreach (Option option in (ReadOnlySpan<Option>)[seed, noShuffle, maxSteps, minWorkers, workerTimeout, maxRestarts, heartbeatInterval, heartbeatTimeout, listen, exchange, wire, chunk, checkpoints, checkpointEvery, resume, output, ledger])
             command.Options.Add(option);
         security.AddTo(command);
         status.AddTo(command);
@@ -71,6 +74,8 @@ internal static class TrainCommand
                 Ledger = parsed.GetValue(ledger),
                 Listen = parsed.GetValue(listen),
                 Exchange = parsed.GetValue(exchange),
+                Wire = WirePrecisions.Parse(parsed.GetValue(wire)!),
+                ChunkKilobytes = parsed.GetValue(chunk),
                 CheckpointDirectory = parsed.GetValue(checkpoints),
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
                 Resume = parsed.GetValue(resume),

@@ -14,7 +14,8 @@ namespace Distributed.Coordinator.Hosting;
 /// The exchange with one worker over its gRPC stream; orders go over shared memory once it has opened what it was offered.
 /// </summary>
 /// <param name="exchange">Null: no shared memory is offered.</param>
-internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, TimeProvider time) : IWorkerLink, IDisposable
+/// <param name="isNear">The worker is on this host, or calls through something that is.</param>
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, bool isNear, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly Frame<CoordinatorMessage> Heartbeat = Frame.Of(new CoordinatorMessage { Heartbeat = new Heartbeat() });
 
@@ -65,7 +66,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         Welcome welcome = run.CreateWelcome(Member.Id, membershipVersion);
         _offered = exchange?.TryCreateChannel(Member.Id, Member.Threads, run);
         welcome.SharedMemory = _offered?.Describe();
-        _chunks = run.Chunks;
+        _chunks = isNear && run.Options.ChunkKilobytes is null ? null : run.Chunks;
         welcome.ChunkValues = (uint)(_chunks?.Size ?? 0);
         Send(new CoordinatorMessage { Welcome = welcome });
     }
@@ -90,7 +91,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         if (!TakesChunks)
             return;
         _ahead = (order.Epoch, order.Step, chunk + 1);
-        Send(new CoordinatorMessage { Weights = new Weights { Id = ToWire(order), Chunk = (uint)chunk + 1 } }, _chunks!.Of(weights, chunk));
+        Send(new CoordinatorMessage { Weights = new Weights { Id = ToWire(order), Chunk = (uint)chunk + 1 } }, _chunks!.Of(weights, chunk), _run!.Options.Wire);
     }
 
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
@@ -113,7 +114,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
 
         step.WeightsCame = _chunks is { } chunks && _ahead == (order.Epoch, order.Step, chunks.Count);
         if (_shared?.TrySend(_order) != true)
-            Send(_order.Clone(), step.WeightsCame ? default : weights.Bytes);
+            Send(_order.Clone(), step.WeightsCame ? default : weights.Bytes, run.Options.Wire);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
@@ -211,7 +212,8 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         yield return Heartbeat;
     }
 
-    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default) => _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector)]);
+    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default, WirePrecision wire = WirePrecision.Float32) =>
+        _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector, wire == WirePrecision.Bf16)]);
 
     private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.Run, order.MembershipVersion, order.Epoch, order.Step);
 }

@@ -1,3 +1,4 @@
+using System.Net;
 using Distributed.Coordinator.Exchange;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Security;
@@ -5,6 +6,7 @@ using Distributed.Coordinator.Training;
 using Distributed.Engine;
 using Distributed.Exchange;
 using Distributed.Protos;
+using Distributed.Reduction;
 using Grpc.Core;
 
 namespace Distributed.Coordinator.Hosting;
@@ -34,7 +36,7 @@ internal sealed class TrainingService(
         }
 
         Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), hello.SharedMemory ? seam.Shared : null, time);
+        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), hello.SharedMemory ? seam.Shared : null, IsNear(call.Connection.RemoteIpAddress), time);
         inbox.Post(new WorkerCalled(link));
         using CancellationTokenSource exchange = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
         Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, exchange.Token);
@@ -81,6 +83,8 @@ internal sealed class TrainingService(
             ? "it has no shared memory, and this coordinator takes no others (--exchange shm)"
         : null;
 
+    private static bool IsNear(IPAddress? caller) => caller is not null && IPAddress.IsLoopback(caller);
+
     private static bool IsShowable(string text) => text.Length is > 0 and <= 100 && !text.Any(char.IsControl);
 
     /// <summary>Turns messages into events until the worker ends its stream; why it did.</summary>
@@ -118,7 +122,7 @@ internal sealed class TrainingService(
                 case { Heartbeat: not null }:
                     break;
                 default:
-                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector) is not { } answer)
+                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector, frame.IsBfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32) is not { } answer)
                         return "it sent a message that is not in order";
                     inbox.Post(answer with { Credit = credits, Lent = frame.Received });
                     break;

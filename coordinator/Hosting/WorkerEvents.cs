@@ -8,13 +8,14 @@ namespace Distributed.Coordinator.Hosting;
 internal static class WorkerEvents
 {
     /// <param name="gradient">A partial's gradient: P float32 values, little-endian.</param>
+    /// <param name="wire">What it has travelled as; null: it lies in shared memory.</param>
     /// <returns>Null if it is no answer, or not in order.</returns>
-    public static RunEvent? Read(int worker, WorkerMessage message, ReadOnlyMemory<byte> gradient)
+    public static RunEvent? Read(int worker, WorkerMessage message, ReadOnlyMemory<byte> gradient, WirePrecision? wire)
     {
         switch (message)
         {
             case { Partial: { Id: not null } partial }:
-                PartialArrived arrived = new(worker);
+                PartialArrived arrived = new(worker) { Wire = wire };
                 Fill(arrived, partial, gradient);
                 return arrived;
             case { BlockResult: { Id: { } id } result }:

@@ -45,10 +45,11 @@ internal interface IWorkerLink
     }
 
     /// <summary>Orders partials, and sends the shards below them that the worker has not got yet.</summary>
-    /// <param name="weights">P parameters; left as they are until the step is complete.</param>
+    /// <param name="weights">P parameters, rounded as the run's wire demands; left as they are until the step is complete.</param>
     void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes);
 
     /// <summary>Orders scores, and sends the blocks that the worker has not got yet.</summary>
+    /// <param name="weights">P parameters; they travel as float32, whatever the run's wire.</param>
     void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks);
 
     /// <summary>Lets the worker go once it has done what it was ordered.</summary>

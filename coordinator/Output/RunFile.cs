@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using Distributed.Coordinator.Training;
 using Distributed.Data;
 using Distributed.Optimizers;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Output;
 
@@ -60,6 +61,7 @@ internal sealed record RunConfiguration(
     bool Shuffle,
     int? MaxSteps,
     OptimizerSettings Optimizer,
+    string Wire,
     int Workers,
     int? ThreadsPerWorker)
 {
@@ -76,6 +78,7 @@ internal sealed record RunConfiguration(
         run.Options.Shuffle,
         run.Options.MaxSteps,
         run.Options.Optimizer,
+        run.Options.Wire.Word(),
         run.Options.Workers,
         run.Options.IsSingleMachine ? run.Options.LocalThreads : null);
 }

@@ -2,6 +2,7 @@ using Distributed.Coordinator.Commands;
 using Distributed.Coordinator.Members;
 using Distributed.Coordinator.Training;
 using Distributed.Data;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Status;
 
@@ -35,6 +36,7 @@ internal sealed class StatusComposer(RunMonitor monitor)
             monitor.Options.Model,
             run?.Dataset.Source,
             run?.Model.ParameterCount,
+            monitor.Options.Wire.Word(),
             position.Epoch,
             monitor.Options.Epochs,
             position.Step,

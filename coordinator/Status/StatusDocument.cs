@@ -14,6 +14,7 @@ internal sealed record StatusDocument(
     [property: Description("As given with --model.")] string Model,
     [property: Description("As given with --dataset.")] string? Dataset,
     [property: Description("Trainable parameters of the model.")] int? Parameters,
+    [property: Description("What weights and gradients are rounded to before they travel: float32 or bf16.")] string Wire,
     [property: Description("The epoch under way or last ended, from 1; 0 before the first.")] int Epoch,
     [property: Description("Epochs of the run.")] int Epochs,
     [property: Description("Steps made in the epoch.")] int Step,

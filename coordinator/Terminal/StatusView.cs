@@ -1,5 +1,6 @@
 using System.Globalization;
 using Distributed.Coordinator.Status;
+using Distributed.Reduction;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
@@ -41,7 +42,8 @@ internal static class StatusView
             _ => "yellow",
         };
         string parameters = status.Parameters is { } count ? Text($", {count:N0} parameters") : "";
-        return new Markup($"[bold]{Escape(status.Model)}[/]{(status.Dataset is { } data ? $" on {Escape(data)}" : "")}{parameters}  [{colour}]{Name(status.State)}[/]");
+        string wire = status.Wire == WirePrecision.Float32.Word() ? "" : $", {status.Wire} on the wire";
+        return new Markup($"[bold]{Escape(status.Model)}[/]{(status.Dataset is { } data ? $" on {Escape(data)}" : "")}{parameters}{wire}  [{colour}]{Name(status.State)}[/]");
     }
 
     private static Markup Progress(StatusDocument status)

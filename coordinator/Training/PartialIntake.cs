@@ -17,7 +17,7 @@ internal readonly record struct IntakeResult(Verdict Verdict, (int Worker, strin
 /// the weights by the sum. Where vectors travel in chunks, that is done chunk by chunk as they come.
 /// </summary>
 internal sealed class PartialIntake(
-    RunDefinition run, StepLedger steps, Roster roster, Optimizer optimizer, VectorBuffer weights, RunJournal journal, ILogger log, LedgerFile? ledger)
+    RunDefinition run, StepLedger steps, Roster roster, Optimizer optimizer, RunWeights weights, RunJournal journal, ILogger log, LedgerFile? ledger)
 {
     private readonly PartialReview _review = new(run);
     private readonly PartialPool _pool = new(run.Model.ParameterCount);
@@ -51,7 +51,7 @@ internal sealed class PartialIntake(
         }
         else
         {
-            _reduction ??= new TreeReduction(run.Tree, _pool);
+            _reduction ??= new TreeReduction(run.Tree, _pool, run.Options.Wire);
             _reduction.Begin(activeShards, [run.Tree.Root]);
         }
     }
@@ -76,8 +76,8 @@ internal sealed class PartialIntake(
         }
         else
         {
-            optimizer.Update(weights.Values, _sum!.Gradient.Values, _sum.Samples);
-            _pool.Return(_sum);
+            weights.Update(optimizer, _sum!);
+            _pool.Return(_sum!);
         }
 
         _isStaged = false;
@@ -116,10 +116,10 @@ internal sealed class PartialIntake(
         Partial held = isBegun ? begun.Partial : _pool.Rent();
         Read(partial, held);
         (int First, int End) range = partial.Chunk is { } chunk ? run.Chunks![chunk] : (0, held.Gradient.Length);
-        if ((_review.FindNonFinite(held.Gradient, range) ?? PartialReview.FindNonFinite(held.LossSum)) is { } where)
+        if ((FindNonFinite(held, range, partial.Order) ?? _review.FindUnrounded(held, partial.Wire)) is { } seen)
         {
             Discard(partial.Node, held);
-            return Refuse(partial, new PartialFault($"{where} is not finite (epoch {partial.Order.Epoch + 1}, step {partial.Order.Step + 1})", IsNonFinite: true));
+            return Refuse(partial, seen);
         }
 
         return Add(partial, held, partial.Chunk + 1 ?? run.Chunks?.Count ?? 1);
@@ -179,6 +179,11 @@ internal sealed class PartialIntake(
             _stages!.Remove(node);
         _pool.Return(partial);
     }
+
+    private PartialFault? FindNonFinite(Partial held, (int First, int End) range, OrderId order) =>
+        (_review.FindNonFinite(held.Gradient, range) ?? PartialReview.FindNonFinite(held.LossSum)) is { } where
+            ? new PartialFault($"{where} is not finite (epoch {order.Epoch + 1}, step {order.Step + 1})", IsNonFinite: true)
+            : null;
 
     /// <summary>
     /// Nobody waits for this partial. Late answers of those who are out are part of life; a member that sends something else

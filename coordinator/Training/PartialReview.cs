@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
 using Distributed.Reduction;
+using Partial = Distributed.Reduction.Partial;
 
 namespace Distributed.Coordinator.Training;
 
@@ -23,10 +24,23 @@ internal sealed class PartialReview(RunDefinition run)
         (int from, int to) = partial.Chunk is not { } chunk ? (0, run.Model.ParameterCount) : chunk < run.Chunks?.Count ? run.Chunks[chunk] : (0, 0);
         int bytes = (to - from) * sizeof(float);
         string? fault = partial.Gradient.Length != bytes ? $"its gradient has {partial.Gradient.Length} bytes, not {bytes}"
+            : partial.Wire is { } wire && wire != run.Options.Wire ? $"its gradient has come as {wire.Word()}, not {run.Options.Wire.Word()} (--wire)"
             : partial.Samples != expected ? $"it is over {partial.Samples} samples, not {expected}"
             : partial.Correct < 0 || partial.Correct > expected ? $"it counts {partial.Correct} right answers of {expected}"
             : null;
         return fault is null ? null : new PartialFault(fault, IsNonFinite: false);
+    }
+
+    /// <summary>
+    /// What is wrong with a gradient that lies in shared memory, where nothing shows what it has been rounded to but its values;
+    /// null: nothing.
+    /// </summary>
+    public PartialFault? FindUnrounded(Partial held, WirePrecision? wire)
+    {
+        if (wire is not null || run.Options.Wire == WirePrecision.Float32)
+            return null;
+        int position = Bfloat16.FindOther(held.Gradient.Values);
+        return position < 0 ? null : new PartialFault($"the gradient of {NameAt(position)} is not rounded to bf16 (--wire)", IsNonFinite: false);
     }
 
     /// <summary>What is wrong with the place of a chunk among those of its partial; null: nothing.</summary>

@@ -21,7 +21,8 @@ internal sealed class RunDefinition
         RunNumber = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong))) >> 16;
         RunId = $"{RunNumber:x12}";
         ModelJson = Encoding.UTF8.GetString(Models.ModelJson.Write(model.Definition));
-        Chunks = options.ChunkBytes > 0 ? new VectorChunks(model.ParameterCount, options.ChunkBytes / sizeof(float)) : null;
+        int chunk = options.ChunkKilobytes ?? RunOptions.UsualChunkKilobytes;
+        Chunks = chunk == 0 ? null : new VectorChunks(model.ParameterCount, (int)Math.Min(model.ParameterCount, chunk * 1024L / options.Wire.ValueBytes()));
         long steps = (long)options.Epochs * Plan.StepsPerEpoch;
         TotalSteps = options.MaxSteps is { } most ? Math.Min(most, steps) : steps;
     }
@@ -48,7 +49,7 @@ internal sealed class RunDefinition
     public VectorChunks? Chunks { get; }
 
     /// <summary>The largest message that a worker has reason to send.</summary>
-    public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * sizeof(float), Options.TestBlockSamples) + TrainingWire.MessageOverhead;
+    public long MaxMessageBytes => Math.Max((long)Model.ParameterCount * Options.Wire.ValueBytes(), Options.TestBlockSamples) + TrainingWire.MessageOverhead;
 
     /// <summary>Steps of the whole run.</summary>
     public long TotalSteps { get; }
@@ -123,5 +124,6 @@ internal sealed class RunDefinition
         TestBlockSamples = (uint)Options.TestBlockSamples,
         HeartbeatIntervalMs = (uint)Options.HeartbeatInterval.TotalMilliseconds,
         HeartbeatTimeoutMs = (uint)Options.HeartbeatTimeout.TotalMilliseconds,
+        Bfloat16 = Options.Wire == WirePrecision.Bf16,
     };
 }

@@ -49,6 +49,9 @@ internal sealed record PartialArrived(int Worker) : RunEvent
     /// <summary>Which chunk of the gradient this is, from 0, in order; null: all of it.</summary>
     public int? Chunk { get; set; }
 
+    /// <summary>What the gradient has travelled as; null: it has not, it lies in shared memory.</summary>
+    public WirePrecision? Wire { get; set; }
+
     public double LossSum { get; set; }
 
     public int Correct { get; set; }

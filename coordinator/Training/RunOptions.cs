@@ -3,12 +3,16 @@ using Distributed.Coordinator.Security;
 using Distributed.Coordinator.Status;
 using Distributed.Exchange;
 using Distributed.Optimizers;
+using Distributed.Reduction;
 
 namespace Distributed.Coordinator.Training;
 
 /// <summary>What a run is asked to do, with every default in this one place.</summary>
 internal sealed record RunOptions
 {
+    /// <summary>What is sent at a time to another host: small against a vector, large against what a message costs.</summary>
+    public const int UsualChunkKilobytes = 64;
+
     public string Model { get; init; } = "convnet";
 
     public OptimizerSettings Optimizer { get; init; } = OptimizerSettings.Default(OptimizerKind.Rmsprop);
@@ -94,8 +98,14 @@ internal sealed record RunOptions
     /// <summary>How weights and gradients may travel.</summary>
     public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
 
-    /// <summary>Vectors travel over gRPC in chunks of so many bytes; 0: whole.</summary>
-    public int ChunkBytes { get; init; } = int.TryParse(Environment.GetEnvironmentVariable("CHUNK"), out int c) ? c : 0;
+    /// <summary>
+    /// Vectors of steps travel over gRPC in chunks of so many KiB, so that both directions of a link are busy at once; 0: whole; null:
+    /// whole to workers on this host, where chunks only cost, in chunks of <see cref="UsualChunkKilobytes"/> to others.
+    /// </summary>
+    public int? ChunkKilobytes { get; init; }
+
+    /// <summary>What every node of the reduction tree and the weights of every step are rounded to, and travel as.</summary>
+    public WirePrecision Wire { get; init; } = WirePrecision.Float32;
 
     public const string DefaultListen = "127.0.0.1:5000";
 
@@ -134,6 +144,7 @@ internal sealed record RunOptions
                 $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
         }
 
+        Require(ChunkKilobytes is null or (>= 0 and <= 1 << 20), "--chunk-kb", ChunkKilobytes ?? 0, "from 0 to 1,048,576");
         Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");
         if (Resume && CheckpointDirectory is null)
             throw new ConfigurationException("--resume needs --checkpoint-dir, where the checkpoints are");

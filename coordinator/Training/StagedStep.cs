@@ -10,7 +10,7 @@ namespace Distributed.Coordinator.Training;
 /// </summary>
 internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster roster, PartialReview review, StagedUpdate update, PartialPool pool)
 {
-    private readonly ChunkwiseReduction _reduction = new(run.Tree, chunks, pool);
+    private readonly ChunkwiseReduction _reduction = new(run.Tree, chunks, pool, run.Options.Wire);
     private readonly VectorBuffer _sum = new(run.Model.ParameterCount);
     private readonly List<int> _senders = [];
     private OrderId _order;

@@ -7,14 +7,16 @@ namespace Distributed.Coordinator.Training;
 /// The update of one step, chunk by chunk beside the weights that the step is computed with: those change only when all of it
 /// is done, and until then it can be taken back as if it had never begun.
 /// </summary>
-internal sealed class StagedUpdate(Optimizer optimizer, VectorBuffer weights, VectorChunks chunks)
+internal sealed class StagedUpdate(Optimizer optimizer, RunWeights weights, VectorChunks chunks)
 {
     // The optimizer's own, and of the chunks done what was in them.
     private readonly IReadOnlyList<OptimizerVector> _vectors = optimizer.Vectors;
     private readonly float[][] _before = [.. optimizer.Vectors.Select(static vector => new float[vector.Values.Length])];
 
-    /// <summary>The weights after the step, of which <see cref="Done"/> chunks are there.</summary>
-    public VectorBuffer Next { get; } = new(weights.Length);
+    private readonly RunWeights _next = weights.CreateLike();
+
+    /// <summary>What workers are to compute the next step with, of which <see cref="Done"/> chunks are there.</summary>
+    public VectorBuffer Next => _next.Shown;
 
     /// <summary>How many chunks are updated.</summary>
     public int Done { get; private set; }
@@ -27,11 +29,11 @@ internal sealed class StagedUpdate(Optimizer optimizer, VectorBuffer weights, Ve
         if (Done == 0)
             optimizer.BeginStep();
         (int first, int end) = chunks[Done];
-        weights.Values[first..end].CopyTo(Next.Values[first..end]);
+        weights.Master.Values[first..end].CopyTo(_next.Master.Values[first..end]);
         for (int i = 0; i < _before.Length; i++)
             _vectors[i].Values.Span[first..end].CopyTo(_before[i].AsSpan(first));
         Done++;
-        optimizer.UpdateRange(Next.Values, gradientSum, samples, first, end);
+        _next.UpdateRange(optimizer, gradientSum, samples, first, end);
     }
 
     /// <summary>The step is over: its weights are the weights.</summary>
@@ -39,7 +41,7 @@ internal sealed class StagedUpdate(Optimizer optimizer, VectorBuffer weights, Ve
     {
         if (Done != chunks.Count)
             throw new InvalidOperationException($"{Done} of {chunks.Count} chunks are updated");
-        Next.Values.CopyTo(weights.Values);
+        weights.CopyFrom(_next);
         Done = 0;
     }
 

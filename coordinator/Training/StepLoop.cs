@@ -36,7 +36,7 @@ internal sealed class StepLoop
     private readonly StepLedger _steps;
     private readonly EvaluationLedger _evaluation;
     private readonly Optimizer _optimizer;
-    private readonly VectorBuffer _weights;
+    private readonly RunWeights _weights;
     private readonly PartialIntake _intake;
     private readonly StepClock _clock;
     private readonly Phases _phases;
@@ -57,7 +57,7 @@ internal sealed class StepLoop
     /// <param name="ledger">Gets a line for each step; null: none is wanted.</param>
     /// <param name="checkpoints">Null: none are written.</param>
     /// <param name="start">Where to go on; null: at the beginning.</param>
-    /// <param name="weights">Where they are to be, P values; null: anywhere.</param>
+    /// <param name="weights">Where workers are to find them, P values; null: anywhere.</param>
     public StepLoop(
         RunDefinition run,
         RunInbox inbox,
@@ -87,10 +87,11 @@ internal sealed class StepLoop
         _steps = new StepLedger(run.Tree);
         _evaluation = new EvaluationLedger(run.Dataset.Test.Count, run.Options.TestBlockSamples);
         _optimizer = Optimizer.Create(run.Options.Optimizer, run.Model.ParameterCount);
-        _weights = weights ?? new VectorBuffer(run.Model.ParameterCount);
+        _weights = new RunWeights(run.Options.Wire, run.Model.ParameterCount, weights);
         _intake = new PartialIntake(run, _steps, _roster, _optimizer, _weights, _journal, log, ledger);
-        ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Values);
-        start?.Restore(run.Model, _weights, _optimizer);
+        ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Master.Values);
+        start?.Restore(run.Model, _weights.Master, _optimizer);
+        _weights.ShowRounded();
         RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
         _checkpoints = checkpoints;
         (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
@@ -170,11 +171,11 @@ internal sealed class StepLoop
             while (_inbox.TryTake(out RunEvent? late))
                 (late as WorkerCalled)?.Link.Drain(farewell);
             _intake.TakeBack();
-            _checkpoints?.FinishAsync(Position, _weights, _optimizer, patience).GetAwaiter().GetResult();
+            _checkpoints?.FinishAsync(Position, _weights.Master, _optimizer, patience).GetAwaiter().GetResult();
         }
 
         return new RunResult(
-            _reports, test, _weights.Values.ToArray(), WeightsHash.Sha256(_weights.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
+            _reports, test, _weights.Master.Values.ToArray(), WeightsHash.Sha256(_weights.Master.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
     }
 
     /// <summary>An epoch, or what is left of it.</summary>
@@ -219,7 +220,7 @@ internal sealed class StepLoop
             (double)_sums.Correct / _sums.Samples,
             test.Loss,
             test.Accuracy,
-            WeightsHash.Sha256(_weights.Values));
+            WeightsHash.Sha256(_weights.Master.Values));
         _monitor.AddEpoch(report, test, TimeSpan.FromSeconds(evaluation));
         return (report, test);
     }
@@ -238,7 +239,7 @@ internal sealed class StepLoop
     private void SaveIfDue(RunMoment moment)
     {
         if (_checkpoints?.IsDue(moment, ((long)_epoch * _run.Plan.StepsPerEpoch) + _sums.Steps) == true)
-            _checkpoints.Take(Position, _weights, _optimizer);
+            _checkpoints.Take(Position, _weights.Master, _optimizer);
     }
 
     /// <summary>One step: the sums over its samples, after the update.</summary>
@@ -273,9 +274,11 @@ internal sealed class StepLoop
         _state = State.Evaluating;
         _roster.Rebalance();
         _evaluation.Begin();
+        _weights.ShowMaster();
         Order();
         while (!_evaluation.IsComplete)
             Handle(_inbox.Take(cancellation));
+        _weights.ShowRounded();
         EvaluationResult result = _evaluation.Sum();
         return double.IsFinite(result.Loss)
             ? result
@@ -296,13 +299,13 @@ internal sealed class StepLoop
             foreach (StepAssignment assignment in _steps.AssignOpen(membership))
             {
                 _clock.NoteOrder(membership.Find(assignment.Worker)!, assignment.Shards);
-                _roster[assignment.Worker].OrderStep(order, _weights, assignment.Nodes);
+                _roster[assignment.Worker].OrderStep(order, _weights.Shown, assignment.Nodes);
             }
         }
         else if (_state == State.Evaluating)
         {
             foreach (EvaluationAssignment assignment in _evaluation.AssignOpen(membership))
-                _roster[assignment.Worker].OrderEvaluation(order, _weights, _evaluation, assignment.Blocks);
+                _roster[assignment.Worker].OrderEvaluation(order, _weights.Shown, _evaluation, assignment.Blocks);
         }
     }
 

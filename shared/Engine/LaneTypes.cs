@@ -69,6 +69,16 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         new(Vector512.ShiftLeft(Vector512.ConvertToInt32(n._value) + Vector512.Create(127), 23).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 RoundToBfloat16(Lanes512 x)
+    {
+        Vector512<uint> bits = x._value.AsUInt32(), half = Vector512.Create(Bfloat16Bits.BelowHalf);
+        Vector512<uint> rounded = bits + half + ((bits >>> Bfloat16Bits.Dropped) & Vector512<uint>.One);
+        Vector512<uint> kept = Vector512.ConditionalSelect(
+            Vector512.Equals(x._value, x._value).AsUInt32(), rounded, bits | Vector512.Create(Bfloat16Bits.QuietNaN));
+        return new((kept & Vector512.Create(Bfloat16Bits.Kept)).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 LoadBytes(byte* source)
     {
         if (Avx512F.IsSupported)
@@ -158,6 +168,16 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 PowerOfTwo(Lanes256 n) =>
         new(Vector256.ShiftLeft(Vector256.ConvertToInt32(n._value) + Vector256.Create(127), 23).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 RoundToBfloat16(Lanes256 x)
+    {
+        Vector256<uint> bits = x._value.AsUInt32(), half = Vector256.Create(Bfloat16Bits.BelowHalf);
+        Vector256<uint> rounded = bits + half + ((bits >>> Bfloat16Bits.Dropped) & Vector256<uint>.One);
+        Vector256<uint> kept = Vector256.ConditionalSelect(
+            Vector256.Equals(x._value, x._value).AsUInt32(), rounded, bits | Vector256.Create(Bfloat16Bits.QuietNaN));
+        return new((kept & Vector256.Create(Bfloat16Bits.Kept)).AsSingle());
+    }
 
     public Vector256<float> Value => _value;
 
@@ -250,6 +270,16 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     public static Lanes128 PowerOfTwo(Lanes128 n) =>
         new(Vector128.ShiftLeft(Vector128.ConvertToInt32(n._value) + Vector128.Create(127), 23).AsSingle());
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 RoundToBfloat16(Lanes128 x)
+    {
+        Vector128<uint> bits = x._value.AsUInt32(), half = Vector128.Create(Bfloat16Bits.BelowHalf);
+        Vector128<uint> rounded = bits + half + ((bits >>> Bfloat16Bits.Dropped) & Vector128<uint>.One);
+        Vector128<uint> kept = Vector128.ConditionalSelect(
+            Vector128.Equals(x._value, x._value).AsUInt32(), rounded, bits | Vector128.Create(Bfloat16Bits.QuietNaN));
+        return new((kept & Vector128.Create(Bfloat16Bits.Kept)).AsSingle());
+    }
+
     public Vector128<float> Value => _value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -319,6 +349,13 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
         left._value == right._value ? whenEqual : otherwise;
 
     public static ScalarLane PowerOfTwo(ScalarLane n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
+
+    public static ScalarLane RoundToBfloat16(ScalarLane x)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(x._value);
+        uint rounded = float.IsNaN(x._value) ? bits | Bfloat16Bits.QuietNaN : bits + Bfloat16Bits.BelowHalf + ((bits >> Bfloat16Bits.Dropped) & 1);
+        return new(BitConverter.UInt32BitsToSingle(rounded & Bfloat16Bits.Kept));
+    }
 
     public static ScalarLane LoadBytes(byte* source) => new(*source);
 

@@ -56,6 +56,12 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>2^n, for whole n from -126 to 127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
 
+    /// <summary>
+    /// The nearest bfloat16 number (the upper 16 bits of a float32), ties to even: what is too large becomes infinite, NaN stays
+    /// NaN and becomes quiet, denormal numbers are rounded like others.
+    /// </summary>
+    static abstract TSelf RoundToBfloat16(TSelf x);
+
     /// <summary>As many bytes as there are lanes, as floats.</summary>
     static abstract TSelf LoadBytes(byte* source);
 

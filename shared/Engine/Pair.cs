@@ -89,6 +89,9 @@ internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
     public static Pair<T> PowerOfTwo(Pair<T> n) => new(T.PowerOfTwo(n._low), T.PowerOfTwo(n._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Pair<T> RoundToBfloat16(Pair<T> x) => new(T.RoundToBfloat16(x._low), T.RoundToBfloat16(x._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> LoadBytes(byte* source) => new(T.LoadBytes(source), T.LoadBytes(source + T.Count));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

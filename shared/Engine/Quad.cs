@@ -124,6 +124,10 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
         new(T.PowerOfTwo(n._first), T.PowerOfTwo(n._second), T.PowerOfTwo(n._third), T.PowerOfTwo(n._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> RoundToBfloat16(Quad<T> x) =>
+        new(T.RoundToBfloat16(x._first), T.RoundToBfloat16(x._second), T.RoundToBfloat16(x._third), T.RoundToBfloat16(x._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> LoadBytes(byte* source) => new(
         T.LoadBytes(source), T.LoadBytes(source + T.Count), T.LoadBytes(source + (2 * T.Count)), T.LoadBytes(source + (3 * T.Count)));
 

@@ -5,7 +5,8 @@ namespace Distributed.Reduction;
 /// as they are until the step is over, so that a chunk can be added again when one of them is replaced.
 /// </summary>
 /// <param name="pool">Where the partials go in the end.</param>
-public sealed class ChunkwiseReduction(ReductionTree tree, VectorChunks chunks, PartialPool pool)
+/// <param name="precision">What the gradient of every node is rounded to; those of the partials are.</param>
+public sealed class ChunkwiseReduction(ReductionTree tree, VectorChunks chunks, PartialPool pool, WirePrecision precision = WirePrecision.Float32)
 {
     private readonly Dictionary<TreeNode, (Partial Partial, int Chunks)> _arrived = [];
 
@@ -69,13 +70,13 @@ public sealed class ChunkwiseReduction(ReductionTree tree, VectorChunks chunks, 
             return;
         if (_arrived.TryGetValue(right, out arrived))
         {
-            PartialSum.Add(sum, arrived.Partial.Gradient.Values.Slice(first, sum.Length));
+            PartialSum.Add(sum, arrived.Partial.Gradient.Values.Slice(first, sum.Length), precision);
             return;
         }
 
         Span<float> other = (_rights[node.Level] ??= new float[chunks.Size]).AsSpan(0, sum.Length);
         Add(right, first, other);
-        PartialSum.Add(sum, other);
+        PartialSum.Add(sum, other, precision);
     }
 
     private StepTotals AddCounts(TreeNode node)

@@ -35,9 +35,10 @@ public sealed class Partial(VectorBuffer gradient)
     public StepTotals Totals => new(LossSum, Correct, Samples);
 
     /// <summary>Makes this, a left child, its parent.</summary>
-    public void Add(Partial right)
+    /// <param name="precision">What the gradients of all three are rounded to.</param>
+    public void Add(Partial right, WirePrecision precision = WirePrecision.Float32)
     {
-        PartialSum.Add(Gradient.Values, right.Gradient.Values);
+        PartialSum.Add(Gradient.Values, right.Gradient.Values, precision);
         LossSum += right.LossSum;
         Correct += right.Correct;
         Samples += right.Samples;

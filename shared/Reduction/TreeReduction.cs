@@ -8,6 +8,7 @@ public sealed class TreeReduction
 {
     private readonly ReductionTree _tree;
     private readonly PartialPool _pool;
+    private readonly WirePrecision _precision;
     private readonly Lock _lock = new();
 
     // Both by level, then index: where a level starts is in _levelStarts.
@@ -18,10 +19,15 @@ public sealed class TreeReduction
 
     /// <param name="tree">The tree over the shards.</param>
     /// <param name="pool">Where a right child goes once it is added.</param>
-    public TreeReduction(ReductionTree tree, PartialPool pool)
+    /// <param name="precision">
+    /// What the gradient of every node is rounded to, the microbatches' and the root's included, whether or not it is ever sent:
+    /// so the sum does not depend on who adds.
+    /// </param>
+    public TreeReduction(ReductionTree tree, PartialPool pool, WirePrecision precision = WirePrecision.Float32)
     {
         _tree = tree;
         _pool = pool;
+        _precision = precision;
         _levelStarts = new int[tree.Root.Level + 1];
         int nodes = 0;
         for (int level = 0; level <= tree.Root.Level; level++)
@@ -63,31 +69,42 @@ public sealed class TreeReduction
     /// <exception cref="InvalidOperationException">The node lies below no target.</exception>
     public Partial? Offer(TreeNode node, Partial partial, out TreeNode completed)
     {
+        bool isSum = false;
         while (true)
         {
-            Partial sibling;
+            Partial? sibling = null;
             lock (_lock)
             {
                 while (!_isTarget[Position(node)] && node != _tree.Root && node.Sibling.FirstShard >= _activeShards)
                     node = node.Parent;
                 completed = node;
-                if (_isTarget[Position(node)])
-                    return partial;
-                if (node == _tree.Root)
-                    throw new InvalidOperationException($"nobody asked for {node}");
-                ref Partial? waiting = ref _waiting[Position(node.Sibling)];
-                if (waiting is null)
+                if (!_isTarget[Position(node)])
                 {
-                    _waiting[Position(node)] = partial;
-                    return null;
-                }
+                    if (node == _tree.Root)
+                        throw new InvalidOperationException($"nobody asked for {node}");
+                    ref Partial? waiting = ref _waiting[Position(node.Sibling)];
+                    if (waiting is null)
+                    {
+                        _waiting[Position(node)] = partial;
+                        return null;
+                    }
 
-                sibling = waiting;
-                waiting = null;
+                    sibling = waiting;
+                    waiting = null;
+                }
+            }
+
+            if (sibling is null)
+            {
+                // A sum is rounded, and so were its children.
+                if (_precision == WirePrecision.Bf16 && !isSum)
+                    Bfloat16.Round(partial.Gradient.Values);
+                return partial;
             }
 
             (Partial left, Partial right) = node.IsLeft ? (partial, sibling) : (sibling, partial);
-            left.Add(right);
+            left.Add(right, _precision);
+            isSum = true;
             _pool.Return(right);
             partial = left;
             node = node.Parent;

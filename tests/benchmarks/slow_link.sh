@@ -2,9 +2,10 @@
 # Trains over a link of limited speed: the coordinator here, two workers in a network namespace of their own, a token bucket
 # on either end of the virtual cable between them. Needs root, iproute2 and a kernel with tbf.
 #
-#   slow_link.sh COORDINATOR [MBIT] [STEPS]     COORDINATOR: the built program
+#   slow_link.sh COORDINATOR [MBIT] [STEPS] [OPTION...]     COORDINATOR: the built program; OPTIONs of train, such as --wire bf16
 set -eu
 coordinator=$1 mbit=${2:-1000} steps=${3:-1500}
+shift $(($# < 3 ? $# : 3))
 space=slow-link-$$ here=sl$$a there=sl$$b out=$(mktemp -d)
 end() {
     ip link del "$here" 2>/dev/null || true
@@ -24,7 +25,7 @@ tc qdisc add dev "$here" root tbf rate "${mbit}mbit" burst 64kb latency 20ms
 tc -n "$space" qdisc add dev "$there" root tbf rate "${mbit}mbit" burst 64kb latency 20ms
 
 "$coordinator" train --workers 0 --min-workers 2 --listen 10.77.0.1:5099 --insecure --exchange grpc \
-    --max-steps "$steps" --out "$out/run" > "$out/log" 2>&1 &
+    --max-steps "$steps" "$@" --out "$out/run" > "$out/log" 2>&1 &
 for worker in 1 2; do
     ip netns exec "$space" "$(dirname "$coordinator")/worker/worker" --coordinator http://10.77.0.1:5099 --threads 1 > "$out/worker-$worker" 2>&1 &
 done

@@ -13,7 +13,7 @@ public sealed class CheckpointTests : IDisposable
 
     private readonly TinyDataset _data = new(train: 3000);
     private readonly TrainingRun _undisturbed = new(), _files = new();
-    private readonly string[] _options;
+    private readonly List<string> _options;
 
     public CheckpointTests() => _options =
     [
@@ -37,9 +37,12 @@ public sealed class CheckpointTests : IDisposable
         AssertSameEpochs();
     }
 
-    [Fact]
-    public async Task Coordinator_KilledAtRandomCheckpoints_EndsWithTheSameWeights()
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("bf16")]
+    public async Task Coordinator_KilledAtRandomCheckpoints_EndsWithTheSameWeights(string wire)
     {
+        _options.AddRange(["--wire", wire]);
         int seed = Random.Shared.Next();
         Random random = new(seed);
         for (int kill = 1; kill <= 3; kill++)

@@ -36,13 +36,16 @@ public sealed class ExchangeTests : IDisposable
         }
     }
 
-    [Fact]
-    public async Task Weights_OfWorkersOverDifferentExchanges_AreTheSame()
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("bf16")]
+    public async Task Weights_OfWorkersOverDifferentExchanges_AreTheSame(string wire)
     {
+        string[] options = [.. Options, "--wire", wire, "--epochs", "2"];
         using TrainingRun mixed = new();
-        await using ProgramRun reference = await _files.TrainAsync(_environment, [.. Options, "--workers", "1", "--epochs", "2"]);
+        await using ProgramRun reference = await _files.TrainAsync(_environment, [.. options, "--workers", "1"]);
         await using ProgramRun run = ProgramRun.Coordinator(
-            _environment, ["train", .. Options, "--out", mixed.Out, "--workers", "0", "--min-workers", "2", "--listen", "127.0.0.1:0", "--epochs", "2"]);
+            _environment, ["train", .. options, "--out", mixed.Out, "--workers", "0", "--min-workers", "2", "--listen", "127.0.0.1:0"]);
         string address = await run.AddressAsync();
         await using ProgramRun near = ProgramRun.Worker(_environment, "--coordinator", address, "--threads", "1");
         // A worker that looks elsewhere cannot see what it is offered, as on another host.
@@ -57,12 +60,14 @@ public sealed class ExchangeTests : IDisposable
     }
 
     [Theory]
-    [InlineData("grpc")]
-    [InlineData("shm")]
-    public async Task Run_WithAWorkerKilled_EndsWithTheSameWeightsAndLeavesNothing(string exchange)
+    [InlineData("grpc", "float32")]
+    [InlineData("shm", "float32")]
+    [InlineData("grpc", "bf16")]
+    [InlineData("shm", "bf16")]
+    public async Task Run_WithAWorkerKilled_EndsWithTheSameWeightsAndLeavesNothing(string exchange, string wire)
     {
         using TrainingRun disturbed = new();
-        string[] options = [.. Options, "--epochs", "40"];
+        string[] options = [.. Options, "--wire", wire, "--epochs", "40"];
         await using ProgramRun reference = await _files.TrainAsync(_environment, [.. options, "--workers", "1"]);
         await using ProgramRun run = ProgramRun.Coordinator(_environment, ["train", .. options, "--out", disturbed.Out, "--exchange", exchange, "--workers", "3"]);
         await run.LineAsync(static line => line.Contains("accuracy", StringComparison.Ordinal));

@@ -29,6 +29,18 @@ public sealed class GoldenTests
         }
     }
 
+    [Fact]
+    public async Task Weights_WithBfloat16OnTheWire_AreTheSameForAnyWorkersThreadsAndExchange()
+    {
+        string? expected = null;
+        foreach ((int workers, int threads, string exchange) in new[] { (1, 1, "auto"), (1, 2, "grpc"), (2, 2, "auto"), (2, 1, "grpc"), (3, 1, "auto"), (3, 1, "grpc") })
+        {
+            string sha = await TrainAsync(null, "--wire", "bf16", "--exchange", exchange, "--workers", $"{workers}", "--threads", $"{threads}", "--max-steps", $"{Steps}");
+            expected ??= sha;
+            Assert.True(expected == sha, $"{workers} workers of {threads} threads over {exchange} ended at {sha}, one at {expected}");
+        }
+    }
+
     [Theory]
     [MemberData(nameof(NarrowerProcessors))]
     public async Task Weights_WithoutSomeInstructions_AreTheSame(string variable, string instructionSet, bool canBeSwitchedOff)
@@ -48,7 +60,8 @@ public sealed class GoldenTests
         }
 
         string[] options = ["--dataset", data.Directory, "--batch-size", "16", "--workers", "2", "--threads", "1", "--max-steps", "5"];
-        Assert.Equal(await TrainAsync(null, options), await TrainAsync(narrower, options));
+        foreach (string[] wire in (string[][])[[], ["--wire", "bf16", "--exchange", "grpc"]])
+            Assert.Equal(await TrainAsync(null, [.. options, .. wire]), await TrainAsync(narrower, [.. options, .. wire]));
     }
 
     [Fact]

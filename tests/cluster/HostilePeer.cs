@@ -173,7 +173,9 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
             Samples = (uint)_random.Next(),
             ComputeMicroseconds = uint.MaxValue,
         },
-        Vector = ByteString.CopyFrom(Noise(_random.Next(50_000))),
+        // One of them, both or none.
+        Vector = ByteString.CopyFrom(Noise(_random.Next(2) * _random.Next(50_000))),
+        Bfloat16Vector = ByteString.CopyFrom(Noise(_random.Next(2) * _random.Next(50_000))),
     }.ToByteArray();
 
     private byte[] Truncated(byte[] message) => message[.._random.Next(message.Length)];

@@ -19,6 +19,7 @@ public sealed class UsageTests
         { "--max-steps", ["train", "--max-steps", "-5"] },
         { "--learning-rate", ["train", "--learning-rate", "-1"] },
         { "optimizer", ["train", "--optimizer", "adamw"] },
+        { "--wire", ["train", "--wire", "fp8"] },
         { "--listen", ["train", "--listen", "nowhere"] },
         { "convnett", ["train", "--model", "convnett"] },
         { "no-such-directory", ["train", "--dataset", "/no-such-directory"] },

@@ -22,12 +22,14 @@ public sealed class AllocationTests
     // What is done every so many milliseconds, not every step, falls into some windows but not into all.
     private const int Window = 4;
 
-    [Fact]
-    public async Task Step_OverSharedMemory_AllocatesNothing()
+    [Theory]
+    [InlineData(WirePrecision.Float32)]
+    [InlineData(WirePrecision.Bf16)]
+    public async Task Step_OverSharedMemory_AllocatesNothing(WirePrecision wire)
     {
         Assert.SkipUnless(SharedSegment.Folder() is not null, "this system has no shared memory");
         using TinyRun tiny = new(train: Steps * 8, test: 20);
-        RunOptions options = new() { Workers = 0, MinWorkers = 1, BatchSize = 8, Shards = 8, Epochs = 1, TestBlockSamples = 10 };
+        RunOptions options = new() { Workers = 0, MinWorkers = 1, BatchSize = 8, Shards = 8, Epochs = 1, TestBlockSamples = 10, Wire = wire };
         RunDefinition run = new(options, tiny.Dataset, tiny.Model);
         using SharedExchange exchange = SharedExchange.Open(ExchangeChoice.Shm)!;
         VectorBuffer weights = exchange.TryCreateWeights(run.Model.ParameterCount)!;

@@ -26,6 +26,9 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
     /// <summary>Called before each order of an evaluation; false keeps the worker from answering.</summary>
     public Func<bool> OnEvaluate { get; set; } = static () => true;
 
+    /// <summary>Shown the weights of each order: of a step, or of an evaluation.</summary>
+    public Action<bool, VectorBuffer> OnWeights { get; set; } = static (_, _) => { };
+
     public Member Member { get; } = new(id, name ?? $"fake-{id}", 1, "none", "nowhere");
 
     public TimeSpan Silence => OnLook();
@@ -55,10 +58,11 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
     {
         if (KeepsOrders)
             Orders.Add((order, nodes));
+        OnWeights(true, weights);
         if (!OnStep(order))
             return;
         int active = _run.Plan.ActiveShards(order.Step);
-        TreeReduction reduction = new(_run.Tree, new PartialPool(_run.Model.ParameterCount));
+        TreeReduction reduction = new(_run.Tree, new PartialPool(_run.Model.ParameterCount), _run.Options.Wire);
         reduction.Begin(active, nodes.AsSpan());
         foreach (TreeNode node in nodes)
         {
@@ -73,6 +77,7 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
     {
+        OnWeights(false, weights);
         if (!OnEvaluate())
             return;
         foreach (int block in blocks)
@@ -105,6 +110,7 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
             Order = order,
             Node = node,
             Gradient = sum.Gradient.Bytes,
+            Wire = _run.Options.Wire,
             LossSum = sum.LossSum,
             Correct = sum.Correct,
             Samples = sum.Samples,

@@ -15,9 +15,10 @@ public sealed class AllocationTests
     private const int Parameters = (36 * 4) + 4;
 
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    public void Step_OverSharedMemory_AllocatesNothing(int threads)
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(2, true)]
+    public void Step_OverSharedMemory_AllocatesNothing(int threads, bool isRounded)
     {
         Assert.SkipUnless(SharedSegment.Folder() is not null, "this system has no shared memory");
         string folder = SharedSegment.Folder()!;
@@ -27,6 +28,7 @@ public sealed class AllocationTests
         try
         {
             Welcome welcome = SessionTests.Welcome();
+            welcome.Bfloat16 = isRounded;
             welcome.SharedMemory = new SharedMemory { Lobby = lobby.Name, Weights = weights.Name, Mailbox = mailbox.Name, Slots = 4 };
             using RunContext run = RunContext.Create(welcome, threads, ExchangeChoice.Shm);
             Assert.Equal(Parameters, run.ParameterCount);

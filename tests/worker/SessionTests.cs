@@ -63,6 +63,29 @@ public sealed class SessionTests
         Assert.Equal(SessionEnd.Stopped, await running);
     }
 
+    [Theory]
+    [InlineData(true, "bf16")]
+    [InlineData(false, "float32")]
+    public async Task Worker_WithWeightsInAnotherPrecisionThanTheRuns_SaysSo(bool isRunRounded, string named)
+    {
+        Welcome welcome = Welcome();
+        welcome.Bfloat16 = isRunRounded;
+        _coordinator.Say(new CoordinatorMessage { Welcome = welcome });
+        Task<SessionEnd> running = RunAsync(TestContext.Current.CancellationToken);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Ready);
+        for (uint shard = 0; shard < welcome.Shards; shard++)
+            _coordinator.Say(new CoordinatorMessage { ShardData = new ShardData { Shard = shard, Images = TrainingWire.Wrap(new byte[32 * 36]), Labels = TrainingWire.Wrap(new byte[32]) } });
+        byte[] weights = new byte[((36 * 4) + 4) * sizeof(float)];
+        Step step = new() { Id = new StepId { Run = 1, MembershipVersion = 1 }, Nodes = { new Distributed.Reduction.TreeNode(1, 0).Code } };
+        _coordinator.Say(new CoordinatorMessage { Step = step }, weights, isRunRounded);
+        await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Partial);
+        _coordinator.Say(new CoordinatorMessage { Step = step.Clone() }, weights, !isRunRounded);
+        string reason = (await _coordinator.HearAsync(WorkerMessage.ContentOneofCase.Goodbye)).Goodbye.Reason;
+        Assert.Contains($"weights have not come as {named}", reason, StringComparison.Ordinal);
+        _coordinator.HangUp();
+        Assert.Contains(named, (await Assert.ThrowsAsync<RunFailedException>(() => running)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Coordinator_ThatHangsUp_IsLost()
     {
@@ -147,10 +170,11 @@ public sealed class SessionTests
 
     private sealed class FakeCoordinator : CallInvoker
     {
-        private readonly Channel<CoordinatorMessage> _said = Channel.CreateUnbounded<CoordinatorMessage>();
+        private readonly Channel<Frame<CoordinatorMessage>> _said = Channel.CreateUnbounded<Frame<CoordinatorMessage>>();
         private readonly Channel<WorkerMessage> _heard = Channel.CreateUnbounded<WorkerMessage>();
 
-        public void Say(CoordinatorMessage message) => _said.Writer.TryWrite(message);
+        public void Say(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default, bool isBfloat16 = false) =>
+            _said.Writer.TryWrite(new Frame<CoordinatorMessage>(message, vector, isBfloat16));
 
         public void HangUp() => _said.Writer.TryComplete();
 
@@ -204,7 +228,7 @@ public sealed class SessionTests
         public Task CompleteAsync() => Task.CompletedTask;
     }
 
-    private sealed class Responses(ChannelReader<CoordinatorMessage> messages) : IAsyncStreamReader<Frame<CoordinatorMessage>>
+    private sealed class Responses(ChannelReader<Frame<CoordinatorMessage>> messages) : IAsyncStreamReader<Frame<CoordinatorMessage>>
     {
         public Frame<CoordinatorMessage> Current { get; private set; } = Frame.Of(new CoordinatorMessage());
 
@@ -212,7 +236,7 @@ public sealed class SessionTests
         {
             if (!await messages.WaitToReadAsync(cancellationToken))
                 return false;
-            Current = Frame.Of(await messages.ReadAsync(cancellationToken));
+            Current = await messages.ReadAsync(cancellationToken);
             return true;
         }
     }

@@ -22,14 +22,21 @@ public sealed class StepExecutorTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(3)]
-    public void Train_WithAnyNumberOfThreads_GivesTheSameBits(int step)
+    [InlineData(0, WirePrecision.Float32)]
+    [InlineData(3, WirePrecision.Float32)]
+    [InlineData(0, WirePrecision.Bf16)]
+    [InlineData(3, WirePrecision.Bf16)]
+    public void Train_WithAnyNumberOfThreads_GivesTheSameBits(int step, WirePrecision precision)
     {
-        byte[] expected = Train(1, step, [new TreeNode(3, 0)]).Single().Gradient;
-        Assert.Equal(expected, Train(2, step, [new TreeNode(3, 0)]).Single().Gradient);
-        Assert.Equal(expected, Train(5, step, [new TreeNode(3, 0)]).Single().Gradient);
+        byte[] expected = Train(1, step, [new TreeNode(3, 0)], precision).Single().Gradient;
+        Assert.Equal(expected, Train(2, step, [new TreeNode(3, 0)], precision).Single().Gradient);
+        Assert.Equal(expected, Train(5, step, [new TreeNode(3, 0)], precision).Single().Gradient);
     }
+
+    [Fact]
+    public void Train_WithBfloat16OnTheWire_DeliversSingleMicrobatchesRounded() => Assert.All(
+        Train(2, 0, [.. Enumerable.Range(0, 8).Select(TreeNode.Leaf)], WirePrecision.Bf16),
+        static partial => Assert.Equal(-1, Bfloat16.FindOther(MemoryMarshal.Cast<byte, float>(partial.Gradient))));
 
     [Fact]
     public void Train_AskedForSeveralNodes_DeliversEachOnce()
@@ -133,10 +140,10 @@ public sealed class StepExecutorTests : IDisposable
 
     public void Dispose() => _tiny.Dispose();
 
-    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(int threads, int step, TreeNode[] nodes)
+    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(int threads, int step, TreeNode[] nodes, WirePrecision precision = WirePrecision.Float32)
     {
         using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
-        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads);
+        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads, precision: precision);
         Sink sink = new(executor);
         executor.Train(ParameterInitializer.Create(_model, 1), 0, step, nodes, sink);
         return sink.Delivered;

@@ -47,7 +47,9 @@ internal sealed unsafe class StepExecutor : IDisposable
     private int _step;
 
     /// <param name="pool">Where partials are kept; null: in this process's own memory.</param>
-    public StepExecutor(Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads, PartialPool? pool = null)
+    /// <param name="precision">What every node of the tree is rounded to.</param>
+    public StepExecutor(
+        Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads, PartialPool? pool = null, WirePrecision precision = WirePrecision.Float32)
     {
         _network = network;
         _plan = plan;
@@ -55,7 +57,7 @@ internal sealed unsafe class StepExecutor : IDisposable
         _tests = tests;
         _tree = new ReductionTree(plan.Shards);
         Pool = pool ?? new PartialPool(network.Model.ParameterCount);
-        _reduction = new TreeReduction(_tree, Pool);
+        _reduction = new TreeReduction(_tree, Pool, precision);
         _threads = new ComputePool(network, threads);
         _work = new int[plan.Shards];
         _ranges = new WorkRanges(threads);

@@ -7,15 +7,20 @@ namespace Distributed.Worker.Exchange;
 /// <summary>Puts the weights of the next step together, which come in chunks before its order does.</summary>
 /// <param name="pool">Gives the memory of whole vectors.</param>
 /// <param name="chunks">How they are cut; null: they come whole.</param>
-internal sealed class WeightsAhead(VectorPool pool, VectorChunks? chunks)
+/// <param name="precision">What they must travel as.</param>
+internal sealed class WeightsAhead(VectorPool pool, VectorChunks? chunks, WirePrecision precision)
 {
     private IMemoryOwner<byte>? _weights;
     private (uint Epoch, uint Step) _of;
     private int _came;
 
     /// <exception cref="IOException">It is not the chunk that is to come, or of another length.</exception>
-    public void Add(Weights chunk, ReadOnlyMemory<byte> values)
+    /// <param name="values">Float32 values.</param>
+    /// <param name="isBfloat16">Whether they came as bfloat16.</param>
+    public void Add(Weights chunk, ReadOnlyMemory<byte> values, bool isBfloat16)
     {
+        if (isBfloat16 != (precision == WirePrecision.Bf16))
+            throw new IOException($"the coordinator's weights have not come as {precision.Word()}");
         // The first takes back what has come before: the coordinator has begun anew.
         if (chunk.Chunk == 1)
             (_came, _of) = (0, (chunk.Id.Epoch, chunk.Id.Step));

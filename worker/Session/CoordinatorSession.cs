@@ -60,7 +60,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
             _vectors.Keep(run.ParameterCount);
             _vectors.Keep(run.Chunks);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
-            Outbox outbox = new(run.Executor.Pool, run.Chunks, run.Shared);
+            Outbox outbox = new(run.Executor.Pool, run.Shared, run.Precision, run.Chunks);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {
@@ -185,7 +185,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
 
     private async Task ReadAsync(IAsyncStreamReader<Frame<CoordinatorMessage>> stream, RunContext run, OrderQueue orders, CancellationToken cancellation)
     {
-        WeightsAhead ahead = new(_vectors, run.Chunks);
+        WeightsAhead ahead = new(_vectors, run.Chunks, run.Precision);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
             Volatile.Write(ref _lastHeard, time.GetTimestamp());
@@ -204,11 +204,11 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
                 case CoordinatorMessage.ContentOneofCase.Refusal:
                     throw new RunFailedException($"the coordinator refused this worker: {message.Refusal.Reason}");
                 case CoordinatorMessage.ContentOneofCase.Weights:
-                    ahead.Add(message.Weights, stream.Current.Vector);
+                    ahead.Add(message.Weights, stream.Current.Vector, stream.Current.IsBfloat16);
                     stream.Current.Release();
                     break;
                 case CoordinatorMessage.ContentOneofCase.Step when message.Step.WeightsCame:
-                    orders.Add(stream.Current.With(ahead.Take(message.Step.Id)));
+                    orders.Add(stream.Current.With(ahead.Take(message.Step.Id), run.Precision == WirePrecision.Bf16));
                     break;
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:

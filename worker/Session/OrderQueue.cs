@@ -148,8 +148,12 @@ internal sealed class OrderQueue : IResultSink, IDisposable
         return true;
     }
 
-    private ReadOnlySpan<float> WeightsOfOrder() =>
-        _frame is { Vector.IsEmpty: false } frame ? TrainingWire.ReadVector(frame.Vector.Span)
+    /// <param name="precision">What they must have travelled as.</param>
+    private ReadOnlySpan<float> WeightsOfOrder(WirePrecision precision) =>
+        _frame is { Vector.IsEmpty: false } frame
+            ? frame.IsBfloat16 == (precision == WirePrecision.Bf16)
+                ? TrainingWire.ReadVector(frame.Vector.Span)
+                : throw new InvalidDataException($"the order's weights have not come as {precision.Word()}")
         : _run.Shared is { } shared ? shared.Weights.Values
         : throw new InvalidDataException("the order has no weights");
 
@@ -161,12 +165,12 @@ internal sealed class OrderQueue : IResultSink, IDisposable
             for (int i = 0; i < step.Nodes.Count; i++)
                 _nodes[i] = TreeNode.FromCode(step.Nodes[i]);
             _run.Executor.Train(
-                WeightsOfOrder(), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
+                WeightsOfOrder(_run.Precision), (int)step.Id.Epoch, (int)step.Id.Step, _nodes.AsSpan(0, step.Nodes.Count), this);
         }
         else if (order.Evaluate is { } evaluate)
         {
             _step = evaluate.Id;
-            _run.Executor.Evaluate(WeightsOfOrder(), [.. evaluate.Blocks.Select(static block => (int)block)], this);
+            _run.Executor.Evaluate(WeightsOfOrder(WirePrecision.Float32), [.. evaluate.Blocks.Select(static block => (int)block)], this);
         }
 
         _frame?.Release();

@@ -9,9 +9,11 @@ using Partial = Distributed.Reduction.Partial;
 namespace Distributed.Worker.Session;
 
 /// <summary>Messages on their way to the coordinator, written in order by one loop: a gRPC stream takes one writer at a time.</summary>
-/// <param name="chunks">How gradients are cut; null: they travel whole.</param>
 /// <param name="shared">The shorter way for answers, where there is one.</param>
-internal sealed class Outbox(PartialPool pool, VectorChunks? chunks, SharedMemoryLink? shared)
+/// <param name="precision">What gradients are rounded to, and travel as.</param>
+/// <param name="chunks">How they are cut; null: they travel whole.</param>
+internal sealed class Outbox(
+    PartialPool pool, SharedMemoryLink? shared, WirePrecision precision = WirePrecision.Float32, VectorChunks? chunks = null)
 {
     private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
@@ -39,12 +41,11 @@ internal sealed class Outbox(PartialPool pool, VectorChunks? chunks, SharedMemor
         {
             WorkerMessage part = message.Clone();
             part.Partial.Chunk = (uint)chunk + 1;
-            _frames.Writer.TryWrite((new Frame<WorkerMessage>(part, chunks!.Of(partial.Gradient, chunk)), null));
+            Enqueue(part, chunks!.Of(partial.Gradient, chunk), lent: null);
         }
 
         message.Partial.Chunk = (uint)(chunks?.Count ?? 0);
-        ReadOnlyMemory<byte> rest = chunks?.Of(partial.Gradient, chunks.Count - 1) ?? partial.Gradient.Bytes;
-        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, rest), partial));
+        Enqueue(message, chunks?.Of(partial.Gradient, chunks.Count - 1) ?? partial.Gradient.Bytes, partial);
     }
 
     /// <param name="step">Read before this returns.</param>
@@ -78,4 +79,7 @@ internal sealed class Outbox(PartialPool pool, VectorChunks? chunks, SharedMemor
 
         await stream.CompleteAsync().ConfigureAwait(false);
     }
+
+    private void Enqueue(WorkerMessage message, ReadOnlyMemory<byte> vector, Partial? lent) =>
+        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, vector, precision == WirePrecision.Bf16), lent));
 }

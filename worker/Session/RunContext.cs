@@ -29,7 +29,8 @@ internal sealed class RunContext : IDisposable
         Tree = new ReductionTree(plan.Shards);
         Plan = plan;
         Chunks = welcome.ChunkValues == 0 ? null : new VectorChunks(network.Model.ParameterCount, (int)Math.Min(welcome.ChunkValues, int.MaxValue));
-        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool);
+        Precision = welcome.Bfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32;
+        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool, Precision);
     }
 
     public string RunId { get; }
@@ -52,6 +53,9 @@ internal sealed class RunContext : IDisposable
 
     /// <summary>How vectors of steps travel over gRPC; null: whole.</summary>
     public VectorChunks? Chunks { get; }
+
+    /// <summary>What the weights of a step and the gradients are rounded to, and travel as.</summary>
+    public WirePrecision Precision { get; }
 
     /// <summary>Null: everything goes over gRPC.</summary>
     public SharedMemoryLink? Shared { get; }

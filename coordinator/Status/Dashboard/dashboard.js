@@ -81,7 +81,7 @@ function showHead(status) {
   set(byId("dataset"), status.dataset ? `on ${status.dataset.split(/[\\/]/).at(-1)}` : "");
   const parameters = status.parameters == null ? "loading the data" : `${whole(status.parameters)} parameters`;
   const started = new Date(status.started).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-  set(byId("subtitle"), `${status.run ? `run ${status.run}, started ${started} · ` : ""}${parameters} · ${status.epochs} epoch${status.epochs === 1 ? "" : "s"}`);
+  set(byId("subtitle"), `${status.run ? `run ${status.run}, started ${started} · ` : ""}${parameters}${status.wire === "float32" ? "" : `, ${status.wire} on the wire`} · ${status.epochs} epoch${status.epochs === 1 ? "" : "s"}`);
   showState(status.state);
   document.title = `${status.state === "training" && status.total_steps ? `${Math.floor(status.steps_done / status.total_steps * 100)}% ` : ""}${status.model} – ${status.state}`;
   set(byId("weights"), status.weights_sha256 ?? "–");
