@@ -133,7 +133,8 @@ internal static class TrainingRun
             await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
             status.Begin(run);
-            exchange.Vectors.Keep(run.Model.ParameterCount);
+            // A step has at most one partial for each shard, and before all of them are given back the next ones may be there.
+            exchange.Vectors.Keep(run.Model.ParameterCount, 2 * options.Shards);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);

@@ -4,22 +4,25 @@ namespace Distributed.Reduction;
 
 /// <summary>
 /// Memory for vectors that are read from the network: each exactly as long as asked for, and fit to be calculated with. Those
-/// of one length, P parameters, are kept and lent again. Thread-safe.
+/// of one length, P parameters, are kept and lent again, as many as a run in order needs; what a peer gets out beyond that
+/// is garbage when it comes back. Thread-safe.
 /// </summary>
 public sealed class VectorPool
 {
     private readonly Lock _lock = new();
     private readonly Stack<PooledVector> _free = new();
     private int _length;
+    private int _most;
 
     /// <summary>From now on vectors of this length, in float32 values, are kept; others live but once.</summary>
-    public void Keep(int length)
+    /// <param name="most">So many that are not lent.</param>
+    public void Keep(int length, int most)
     {
         lock (_lock)
         {
             if (length != _length)
                 _free.Clear();
-            _length = length;
+            (_length, _most) = (length, most);
         }
     }
 
@@ -42,7 +45,7 @@ public sealed class VectorPool
     {
         lock (_lock)
         {
-            if (vector.Buffer.Length == _length)
+            if (vector.Buffer.Length == _length && _free.Count < _most)
                 _free.Push(vector);
         }
     }

@@ -30,6 +30,9 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
 
     private static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
+    // The one being carried out, the next, and what a loss of other workers adds to them.
+    private const int MostOrders = 4;
+
     private readonly VectorPool _vectors = new();
     private long _lastHeard = time.GetTimestamp();
 
@@ -56,7 +59,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
 
         using (run)
         {
-            _vectors.Keep(run.ParameterCount);
+            _vectors.Keep(run.ParameterCount, MostOrders);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
             Outbox outbox = new(run.Executor.Pool, run.Shared);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
