@@ -105,7 +105,8 @@ internal static class TrainingRun
     {
         RunDefinition run = await loading.ConfigureAwait(false);
         float[] weights = start?.Weights ?? ParameterInitializer.Create(run.Model, run.Options.Seed);
-        return (run, new RunResult(start?.Position.Reports ?? [], null, weights, WeightsHash.Sha256(weights), 0, 0, 0, start?.Position.Phases ?? new Phases()), null);
+        RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
+        return (run, new RunResult(position.Reports, null, weights, WeightsHash.Sha256(weights), position.Workers, position.LeasesMoved, 0, position.Phases), null);
     }
 
     private static async Task<(RunDefinition Run, RunResult Result, CheckpointStatus? Checkpoint)> TrainAsync(
