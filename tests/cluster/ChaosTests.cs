@@ -50,7 +50,7 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
             "--ledger", files.Ledger, "--heartbeat-interval", "0.2", "--heartbeat-timeout", $"{HeartbeatTimeout}"]);
         List<ProgramRun> stopped = [];
         int coordinators = 1;
-        cluster.StartCoordinator();
+        await cluster.StartCoordinatorAsync();
         for (int i = 0; i < 3; i++)
             StartWorker();
         foreach (int moment in moments)
@@ -87,7 +87,7 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
                     coordinators++;
                     cluster.Coordinator.TrySignal(PosixSignalNumber.Kill);
                     if (await cluster.Coordinator.ExitAsync() != 0)
-                        cluster.StartCoordinator();
+                        await cluster.StartCoordinatorAsync();
                     return "coordinator killed and resumed";
                 case 2 or 3 or 4:
                     victim.TrySignal(PosixSignalNumber.Kill);
