@@ -132,7 +132,8 @@ internal sealed class TrainingService(
                 default:
                     if (WorkerEvents.Read(worker, frame.Message, frame.Vector) is not { } answer)
                         return NotInOrder;
-                    inbox.Post(answer with { Credit = credits, Lent = frame.Received });
+                    (answer.Credit, answer.Lent) = (credits, frame.Received);
+                    inbox.Post(answer);
                     break;
             }
         }

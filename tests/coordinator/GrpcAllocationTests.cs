@@ -14,7 +14,7 @@ namespace Distributed.Tests;
 /// <remarks>
 /// What is left, about 5 KB, is mostly the libraries': for each write to the socket the list of its buffers (IOVector[], GCHandle[]
 /// of System.Net.Sockets), and the state of each call that has to wait (Kestrel's flushes, gRPC's reading and writing of a message).
-/// Of ours are the messages themselves, a few hundred bytes: CoordinatorMessage, Step, WorkerMessage, Partial, StepId, Frame, and the event.
+/// Of ours are the messages themselves, a sixth of it: CoordinatorMessage, Step, WorkerMessage, Partial, StepId, Frame, and the event.
 /// </remarks>
 [Collection(nameof(MemoryTests))]
 public sealed class GrpcAllocationTests

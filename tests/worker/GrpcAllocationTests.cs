@@ -13,7 +13,7 @@ namespace Distributed.Tests;
 /// <remarks>
 /// What is left, about 7 KB, is mostly the libraries': for each HTTP/2 frame of 16 KB that is sent an entry in the connection's queue
 /// and its task (WriteQueueEntry, Task of System.Net.Http), and the state of each call that has to wait (Http2Stream, Grpc.Net.Client).
-/// Of ours are the messages themselves, a few hundred bytes: CoordinatorMessage, Step and its nodes, WorkerMessage, Partial, StepId, Frame.
+/// Of ours are the messages themselves, a tenth of it: CoordinatorMessage, Step and its nodes, WorkerMessage, Partial, StepId, Frame.
 /// </remarks>
 [Collection(nameof(SessionTests))]
 public sealed class GrpcAllocationTests

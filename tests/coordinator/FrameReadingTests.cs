@@ -7,7 +7,7 @@ using Grpc.Core;
 namespace Distributed.Tests;
 
 /// <summary>Messages as they come from the wire, of whoever writes to it.</summary>
-public sealed class FrameTests
+public sealed class FrameReadingTests
 {
     private static readonly byte[] s_vector = [1, 2, 3, 4, 5, 6, 7, 8];
 
