@@ -12,6 +12,9 @@ namespace Distributed.Coordinator.Commands;
 /// <summary>coordinator train: trains with worker processes, here or from elsewhere.</summary>
 internal static class TrainCommand
 {
+    // A gigabyte: more than a vector has.
+    private const int MostKilobytes = 1 << 20;
+
     private const string DefaultDataset = "mnist";
 
     public static Command Create()
@@ -75,7 +78,7 @@ internal static class TrainCommand
                 Listen = parsed.GetValue(listen),
                 Exchange = parsed.GetValue(exchange),
                 Wire = WirePrecisions.Parse(parsed.GetValue(wire)!),
-                ChunkKilobytes = parsed.GetValue(chunk),
+                ChunkBytes = ReadKilobytes(parsed, chunk),
                 CheckpointDirectory = parsed.GetValue(checkpoints),
                 CheckpointEvery = parsed.GetValue(checkpointEvery),
                 Resume = parsed.GetValue(resume),
@@ -131,4 +134,12 @@ internal static class TrainCommand
             ? TimeSpan.FromSeconds(seconds)
             : throw new ConfigurationException($"{option.Name} cannot be {seconds} seconds");
     }
+
+    /// <summary>In bytes; null: it was not given.</summary>
+    private static int? ReadKilobytes(ParseResult parsed, Option<int?> option) => parsed.GetValue(option) switch
+    {
+        null => null,
+        >= 0 and <= MostKilobytes and { } kilobytes => kilobytes * 1024,
+        { } kilobytes => throw new ConfigurationException($"{option.Name} must be from 0 to {MostKilobytes:N0}, not {kilobytes}"),
+    };
 }

@@ -66,7 +66,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         Welcome welcome = run.CreateWelcome(Member.Id, membershipVersion);
         _offered = exchange?.TryCreateChannel(Member.Id, Member.Threads, run);
         welcome.SharedMemory = _offered?.Describe();
-        _chunks = isNear && run.Options.ChunkKilobytes is null ? null : run.Chunks;
+        _chunks = isNear && run.Options.ChunkBytes is null ? null : run.Chunks;
         welcome.ChunkValues = (uint)(_chunks?.Size ?? 0);
         Send(new CoordinatorMessage { Welcome = welcome });
     }

@@ -20,6 +20,8 @@ internal sealed class TrainingService(
     // Of one worker: what a step can bring at once and a little more.
     private const int MostUnhandled = 8;
 
+    private const string NotInOrder = "it sent a message that is not in order";
+
     private static int s_lastId;
 
     public async Task Join(
@@ -64,7 +66,10 @@ internal sealed class TrainingService(
         handshake.CancelAfter(HandshakeTimeout);
         try
         {
-            return await stream.MoveNext(handshake.Token).ConfigureAwait(false) ? stream.Current.Message.Hello : null;
+            if (!await stream.MoveNext(handshake.Token).ConfigureAwait(false))
+                return null;
+            stream.Current.Release();
+            return stream.Current.Received is null ? stream.Current.Message.Hello : null;
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
@@ -98,6 +103,13 @@ internal sealed class TrainingService(
         {
             Frame<WorkerMessage> frame = stream.Current;
             link.Hear(frame.Size);
+            // The vector of anything else is memory that nobody gives back, and beside a heartbeat it would not even take a credit.
+            if (frame.Received is not null && frame.Message.Partial is not { Id: not null })
+            {
+                frame.Release();
+                return NotInOrder;
+            }
+
             // gRPC reads no further meanwhile, and HTTP/2 then stops the sender.
             if (frame.Message.Heartbeat is null)
                 await credits.WaitAsync(cancellation).ConfigureAwait(false);
@@ -123,8 +135,9 @@ internal sealed class TrainingService(
                     break;
                 default:
                     if (WorkerEvents.Read(worker, frame.Message, frame.Vector, frame.IsBfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32) is not { } answer)
-                        return "it sent a message that is not in order";
-                    inbox.Post(answer with { Credit = credits, Lent = frame.Received });
+                        return NotInOrder;
+                    (answer.Credit, answer.Lent) = (credits, frame.Received);
+                    inbox.Post(answer);
                     break;
             }
         }

@@ -37,7 +37,12 @@ internal sealed class LeaseBalancer(int shards)
     private readonly SpeedMeter _meter = new();
     private readonly RecentDurations _steps = new();
     private readonly Dictionary<int, int> _idleSteps = [];
-    private readonly Dictionary<(string From, string To), Failure> _failures = [];
+    private readonly List<Failure> _failures = [];
+
+    // Of each member, filled anew at every look, which so allocates nothing: speeds, those of them that are measured, shares.
+    private WorkerSpeed[] _speeds = [];
+    private double[] _rounds = [];
+    private int[] _better = [];
     private Trial? _trial;
     private long _step;
     private long _dealtAt;
@@ -56,7 +61,11 @@ internal sealed class LeaseBalancer(int shards)
         _idleSteps.Clear();
         _warmedUp = TimeSpan.Zero;
         BeginDeal();
-        return Speeds(members) is { } speeds ? LeasePlanner.ShareBySpeed(shards, speeds) : LeasePlanner.ShareEvenly(shards, members.Length);
+        (_speeds, _rounds, _better) = (new WorkerSpeed[members.Length], new double[members.Length], new int[members.Length]);
+        if (!LookAtSpeeds(members))
+            return LeasePlanner.ShareEvenly(shards, members.Length);
+        LeasePlanner.ShareBySpeed(shards, _speeds, _better);
+        return [.. _better];
     }
 
     /// <summary>Whoever left is not known any more.</summary>
@@ -94,7 +103,7 @@ internal sealed class LeaseBalancer(int shards)
         if (_trial is { } failing && IsFailing)
             return GoBack(failing, shares);
         ForgetIdle(members, shares);
-        if (Speeds(members) is not { } speeds)
+        if (!LookAtSpeeds(members))
             return null;
         double seconds = _steps.Typical();
         if (_trial is { } trial)
@@ -103,14 +112,14 @@ internal sealed class LeaseBalancer(int shards)
                 return null;
             if (seconds > trial.Seconds * Tolerated)
                 return GoBack(trial, shares);
-            Remember(shares, trial.From, speeds);
+            Remember(shares, trial.From, _speeds);
             _trial = null;
         }
 
-        ImmutableArray<int> better = LeasePlanner.ShareBySpeed(shards, speeds);
-        double now = Predict(speeds, shares);
-        double gain = now - Predict(speeds, better);
-        if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares, better, speeds))
+        LeasePlanner.ShareBySpeed(shards, _speeds, _better);
+        double now = Predict(shares.AsSpan());
+        double gain = now - Predict(_better);
+        if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares.AsSpan(), _better))
         {
             (_wantedSteps, _wantedSeconds) = (0, 0);
             return null;
@@ -118,9 +127,9 @@ internal sealed class LeaseBalancer(int shards)
 
         if (_wantedSteps < StepsToBelieve && _wantedSeconds < SecondsToBelieve)
             return null;
-        _trial = new Trial(shares, speeds, seconds);
+        _trial = new Trial(shares, [.. _speeds], seconds);
         BeginDeal();
-        return better;
+        return [.. _better];
     }
 
     private ImmutableArray<int> GoBack(Trial trial, ImmutableArray<int> shares)
@@ -138,17 +147,41 @@ internal sealed class LeaseBalancer(int shards)
         _steps.Clear();
     }
 
-    private void Remember(ImmutableArray<int> from, ImmutableArray<int> to, WorkerSpeed[] speeds)
+    private void Remember(ImmutableArray<int> from, ImmutableArray<int> to, ReadOnlySpan<WorkerSpeed> speeds)
     {
-        (string, string) move = (Key(from), Key(to));
-        int doublings = _failures.TryGetValue(move, out Failure? earlier) ? Math.Min(earlier.Doublings + 1, MostDoublings) : 0;
-        _failures[move] = new Failure(speeds, _step + ((long)RetryAfterSteps << doublings), doublings);
+        int doublings = 0;
+        if (FindFailure(from.AsSpan(), to.AsSpan()) is { } earlier)
+        {
+            doublings = Math.Min(earlier.Doublings + 1, MostDoublings);
+            _failures.Remove(earlier);
+        }
+
+        _failures.Add(new Failure(from, to, [.. speeds], _step + ((long)RetryAfterSteps << doublings), doublings));
     }
 
-    private bool HasFailed(ImmutableArray<int> from, ImmutableArray<int> to, WorkerSpeed[] speeds) =>
-        _failures.TryGetValue((Key(from), Key(to)), out Failure? failure)
-        && _step < failure.RetryAt
-        && speeds.Zip(failure.Speeds).All(static pair => IsSame(pair.First.Round, pair.Second.Round));
+    private bool HasFailed(ReadOnlySpan<int> from, ReadOnlySpan<int> to)
+    {
+        if (FindFailure(from, to) is not { } failure || _step >= failure.RetryAt)
+            return false;
+        for (int rank = 0; rank < _speeds.Length; rank++)
+        {
+            if (!IsSame(_speeds[rank].Round, failure.Speeds[rank].Round))
+                return false;
+        }
+
+        return true;
+    }
+
+    private Failure? FindFailure(ReadOnlySpan<int> from, ReadOnlySpan<int> to)
+    {
+        foreach (Failure failure in _failures)
+        {
+            if (from.SequenceEqual(failure.From.AsSpan()) && to.SequenceEqual(failure.To.AsSpan()))
+                return failure;
+        }
+
+        return null;
+    }
 
     /// <summary>A worker without shards shows no speed: after a while it is taken for unknown, and so tried again.</summary>
     private void ForgetIdle(ImmutableArray<Member> members, ImmutableArray<int> shares)
@@ -163,23 +196,44 @@ internal sealed class LeaseBalancer(int shards)
         }
     }
 
-    private WorkerSpeed[]? Speeds(ImmutableArray<Member> members)
+    /// <summary>Fills in everybody's speed, the unknown as the middle of the known; false if none is known.</summary>
+    private bool LookAtSpeeds(ImmutableArray<Member> members)
     {
-        WorkerSpeed?[] known = [.. members.Select(member => _meter.Find(member.Id))];
-        double[] rounds = [.. known.Where(static speed => speed is not null).Select(static speed => speed!.Value.Round).Order()];
-        if (rounds.Length == 0)
-            return null;
-        double latency = known.Min(static speed => speed?.Latency) ?? 0;
-        double usual = rounds[(rounds.Length - 1) / 2];
-        return [.. members.Select((member, rank) => known[rank] ?? new WorkerSpeed(member.Threads, usual, latency))];
+        int known = 0;
+        double latency = double.MaxValue;
+        for (int rank = 0; rank < members.Length; rank++)
+        {
+            // Without threads: not known.
+            _speeds[rank] = _meter.Find(members[rank].Id) ?? default;
+            if (_speeds[rank].Threads == 0)
+                continue;
+            _rounds[known++] = _speeds[rank].Round;
+            latency = Math.Min(latency, _speeds[rank].Latency);
+        }
+
+        if (known == 0)
+            return false;
+        _rounds.AsSpan(0, known).Sort();
+        double usual = _rounds[(known - 1) / 2];
+        for (int rank = 0; rank < members.Length; rank++)
+        {
+            if (_speeds[rank].Threads == 0)
+                _speeds[rank] = new WorkerSpeed(members[rank].Threads, usual, latency);
+        }
+
+        return true;
     }
 
     private static bool IsSame(double a, double b) => a < b * SameSpeed && b < a * SameSpeed;
 
-    private static double Predict(WorkerSpeed[] speeds, ImmutableArray<int> shares) =>
-        speeds.Zip(shares).Max(static pair => pair.First.Predict(pair.Second));
-
-    private static string Key(ImmutableArray<int> shares) => string.Join(',', shares);
+    /// <summary>Seconds until the last of all answers is back.</summary>
+    private double Predict(ReadOnlySpan<int> shares)
+    {
+        double last = 0;
+        for (int rank = 0; rank < shares.Length; rank++)
+            last = Math.Max(last, _speeds[rank].Predict(shares[rank]));
+        return last;
+    }
 
     /// <param name="From">The shares before.</param>
     /// <param name="Speeds">As measured under them.</param>
@@ -188,5 +242,5 @@ internal sealed class LeaseBalancer(int shards)
 
     /// <param name="Speeds">As measured before the move that brought nothing.</param>
     /// <param name="RetryAt">The step from which on it may be tried again though nothing has changed.</param>
-    private sealed record Failure(WorkerSpeed[] Speeds, long RetryAt, int Doublings);
+    private sealed record Failure(ImmutableArray<int> From, ImmutableArray<int> To, WorkerSpeed[] Speeds, long RetryAt, int Doublings);
 }

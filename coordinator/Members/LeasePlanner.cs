@@ -15,20 +15,24 @@ internal static class LeasePlanner
     /// back first, which is optimal where more shards never take less time.
     /// </summary>
     /// <param name="speeds">One a worker.</param>
-    public static ImmutableArray<int> ShareBySpeed(int shards, IReadOnlyList<WorkerSpeed> speeds)
+    /// <param name="shares">Gets how many shards each of them is to have.</param>
+    public static void ShareBySpeed(int shards, ReadOnlySpan<WorkerSpeed> speeds, Span<int> shares)
     {
-        int[] shares = new int[speeds.Count];
-        PriorityQueue<int, (double Time, double Round, int Rank)> next = new(speeds.Count);
-        for (int rank = 0; rank < shares.Length; rank++)
-            next.Enqueue(rank, (speeds[rank].Predict(1), speeds[rank].Round, rank));
+        shares.Clear();
         for (int shard = 0; shard < shards; shard++)
         {
-            int rank = next.Dequeue();
-            shares[rank]++;
-            next.Enqueue(rank, (speeds[rank].Predict(shares[rank] + 1), speeds[rank].Round, rank));
-        }
+            // Among those that would have it back at the same time, the faster; among equals, the first.
+            int best = 0;
+            (double Seconds, double Round) least = (double.MaxValue, double.MaxValue);
+            for (int rank = 0; rank < speeds.Length; rank++)
+            {
+                (double Seconds, double Round) offer = (speeds[rank].Predict(shares[rank] + 1), speeds[rank].Round);
+                if (offer.CompareTo(least) < 0)
+                    (best, least) = (rank, offer);
+            }
 
-        return [.. shares];
+            shares[best]++;
+        }
     }
 
     /// <summary>

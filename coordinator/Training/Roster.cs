@@ -15,6 +15,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
     private readonly LeaseBalancer _balancer = new(run.Options.Shards);
     private ImmutableArray<Member> _dealtTo = [];
     private bool _hasDealt;
+    private (Membership? Of, ImmutableArray<int> Shares) _counted;
 
     public Membership Membership { get; private set; } = Membership.Create(run.Options.Shards);
 
@@ -131,7 +132,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
             _dealtTo = Membership.Members;
             Membership = Membership.Deal(_balancer.Deal(Membership.Members));
         }
-        else if (_balancer.IsDue && _balancer.Improve(Membership.Members, Membership.Shares()) is { } shares)
+        else if (_balancer.IsDue && _balancer.Improve(Membership.Members, Shares()) is { } shares)
         {
             Membership = Membership.Deal(shares);
             Log.Balanced(log, DescribeLeases());
@@ -140,6 +141,14 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
         if (_hasDealt)
             CountMoves(before);
         _hasDealt |= Count > 0;
+    }
+
+    /// <summary>What each member has, counted once for each membership: this is asked every few steps.</summary>
+    private ImmutableArray<int> Shares()
+    {
+        if (_counted.Of != (object)Membership)
+            _counted = (Membership, Membership.Shares());
+        return _counted.Shares;
     }
 
     private void CountMoves(ImmutableArray<int> before)

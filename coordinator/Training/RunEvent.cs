@@ -8,10 +8,10 @@ namespace Distributed.Coordinator.Training;
 internal abstract record RunEvent
 {
     /// <summary>Given back when the event has been handled: what keeps a worker from filling the inbox.</summary>
-    public SemaphoreSlim? Credit { get; init; }
+    public SemaphoreSlim? Credit { get; set; }
 
     /// <summary>Memory that the event's data are in, given back with it.</summary>
-    public IMemoryOwner<byte>? Lent { get; init; }
+    public IMemoryOwner<byte>? Lent { get; set; }
 }
 
 /// <summary>A worker has said hello and waits for its welcome.</summary>

@@ -11,7 +11,7 @@ namespace Distributed.Coordinator.Training;
 internal sealed record RunOptions
 {
     /// <summary>What is sent at a time to another host: small against a vector, large against what a message costs.</summary>
-    public const int UsualChunkKilobytes = 64;
+    public const int UsualChunkBytes = 64 * 1024;
 
     public string Model { get; init; } = "convnet";
 
@@ -99,10 +99,10 @@ internal sealed record RunOptions
     public ExchangeChoice Exchange { get; init; } = ExchangeChoice.Auto;
 
     /// <summary>
-    /// Vectors of steps travel over gRPC in chunks of so many KiB, so that both directions of a link are busy at once; 0: whole; null:
-    /// whole to workers on this host, where chunks only cost, in chunks of <see cref="UsualChunkKilobytes"/> to others.
+    /// Vectors of steps travel over gRPC in chunks of so many bytes, so that both directions of a link are busy at once; 0: whole; null:
+    /// whole to workers on this host, where chunks only cost, in chunks of <see cref="UsualChunkBytes"/> to others.
     /// </summary>
-    public int? ChunkKilobytes { get; init; }
+    public int? ChunkBytes { get; init; }
 
     /// <summary>What every node of the reduction tree and the weights of every step are rounded to, and travel as.</summary>
     public WirePrecision Wire { get; init; } = WirePrecision.Float32;
@@ -144,7 +144,6 @@ internal sealed record RunOptions
                 $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
         }
 
-        Require(ChunkKilobytes is null or (>= 0 and <= 1 << 20), "--chunk-kb", ChunkKilobytes ?? 0, "from 0 to 1,048,576");
         Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");
         if (Resume && CheckpointDirectory is null)
             throw new ConfigurationException("--resume needs --checkpoint-dir, where the checkpoints are");

@@ -22,6 +22,12 @@ internal readonly record struct EpochSums(int Steps, double LossSum, long Correc
 /// <param name="Seconds">Since the run began, over all sittings.</param>
 internal sealed record RunPosition(int Epoch, EpochSums Sums, int StepsPerEpoch, IReadOnlyList<EpochReport> Reports, Phases Phases, double Seconds)
 {
+    /// <summary>The most workers there have been at a time, in any sitting. 0 in checkpoints of versions that did not keep it.</summary>
+    public int Workers { get; init; }
+
+    /// <summary>Leases that passed from one worker to another, over all sittings; as above.</summary>
+    public int LeasesMoved { get; init; }
+
     /// <summary>Steps done, over all epochs.</summary>
     [JsonIgnore]
     public long Steps => ((long)Epoch * StepsPerEpoch) + Sums.Steps;

@@ -41,7 +41,7 @@ internal sealed class StepLoop
     private readonly StepClock _clock;
     private readonly Phases _phases;
     private readonly CheckpointWriter? _checkpoints;
-    private readonly double _earlierSeconds;
+    private readonly RunPosition _began;
     private readonly long _start;
     private readonly RunProgress _progress = new();
     private State _state = State.Gathering;
@@ -92,11 +92,11 @@ internal sealed class StepLoop
         ParameterInitializer.Create(run.Model, run.Options.Seed).CopyTo(_weights.Master.Values);
         start?.Restore(run.Model, _weights.Master, _optimizer);
         _weights.ShowRounded();
-        RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
+        _began = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
         _checkpoints = checkpoints;
-        (_epoch, _sums, _phases, _earlierSeconds) = (position.Epoch, position.Sums, position.Phases with { }, position.Seconds);
+        (_epoch, _sums, _phases) = (_began.Epoch, _began.Sums, _began.Phases with { });
         // What --max-steps had ended within an epoch is reported anew when the epoch goes on.
-        _reports = [.. position.Reports.Take(position.Epoch)];
+        _reports = [.. _began.Reports.Take(_began.Epoch)];
         monitor.Begin(_reports, _phases);
     }
 
@@ -120,7 +120,11 @@ internal sealed class StepLoop
 
     /// <summary>How far the run has come; the weights are never ahead of it.</summary>
     private RunPosition Position => new(
-        _epoch, _sums, _run.Plan.StepsPerEpoch, _reports, _phases with { }, _earlierSeconds + Now.TotalSeconds);
+        _epoch, _sums, _run.Plan.StepsPerEpoch, _reports, _phases with { }, _began.Seconds + Now.TotalSeconds)
+    {
+        Workers = Math.Max(_began.Workers, _roster.MostMembers),
+        LeasesMoved = _began.LeasesMoved + _roster.LeasesMoved,
+    };
 
     /// <summary>Trains to the end and lets the workers go.</summary>
     /// <param name="stop">Ends the run after the step under way, with a checkpoint.</param>
@@ -175,7 +179,7 @@ internal sealed class StepLoop
         }
 
         return new RunResult(
-            _reports, test, _weights.Master.Values.ToArray(), WeightsHash.Sha256(_weights.Master.Values), _roster.MostMembers, _roster.LeasesMoved, _staleAnswers, _phases);
+            _reports, test, _weights.Master.Values.ToArray(), WeightsHash.Sha256(_weights.Master.Values), Position.Workers, Position.LeasesMoved, _staleAnswers, _phases);
     }
 
     /// <summary>An epoch, or what is left of it.</summary>

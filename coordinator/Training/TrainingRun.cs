@@ -105,7 +105,8 @@ internal static class TrainingRun
     {
         RunDefinition run = await loading.ConfigureAwait(false);
         float[] weights = start?.Weights ?? ParameterInitializer.Create(run.Model, run.Options.Seed);
-        return (run, new RunResult(start?.Position.Reports ?? [], null, weights, WeightsHash.Sha256(weights), 0, 0, 0, start?.Position.Phases ?? new Phases()), null);
+        RunPosition position = start?.Position ?? RunPosition.Start(run.Plan.StepsPerEpoch);
+        return (run, new RunResult(position.Reports, null, weights, WeightsHash.Sha256(weights), position.Workers, position.LeasesMoved, 0, position.Phases), null);
     }
 
     private static async Task<(RunDefinition Run, RunResult Result, CheckpointStatus? Checkpoint)> TrainAsync(
@@ -133,8 +134,9 @@ internal static class TrainingRun
             await opening.ConfigureAwait(false);
             RunDefinition run = await loading.ConfigureAwait(false);
             status.Begin(run);
-            exchange.Vectors.Keep(run.Model.ParameterCount);
-            exchange.Vectors.Keep(run.Chunks);
+            // A step has at most one partial for each shard, and before all of them are given back the next ones may be there.
+            exchange.Vectors.Keep(run.Model.ParameterCount, 2 * options.Shards);
+            exchange.Vectors.Keep(run.Chunks, 2 * options.Shards);
             if (workers is null)
                 notices.WriteLine($"waiting for {options.MinWorkers} worker{(options.MinWorkers == 1 ? "" : "s")} at {server.ListensAt}");
             ILogger log = server.Logging.CreateLogger(CoordinatorServer.LogCategory);

@@ -4,26 +4,32 @@ namespace Distributed.Reduction;
 
 /// <summary>
 /// Memory for vectors that are read from the network: each exactly as long as asked for, and fit to be calculated with. Those
-/// of the lengths that a run has, P parameters and what it is cut into, are kept and lent again. Thread-safe.
+/// of the lengths that a run has, P parameters and what it is cut into, are kept and lent again, as many as a run in order
+/// needs; what a peer gets out beyond that is garbage when it comes back. Thread-safe.
 /// </summary>
 public sealed class VectorPool
 {
     private readonly Lock _lock = new();
-    private readonly Dictionary<int, Stack<PooledVector>> _free = [];
+    private readonly Dictionary<int, Shelf> _shelves = [];
 
     /// <summary>From now on vectors of this length, in float32 values, are kept; those of lengths never named live but once.</summary>
-    public void Keep(int length)
+    /// <param name="most">So many that are not lent, beside those asked for before.</param>
+    public void Keep(int length, int most)
     {
         lock (_lock)
-            _free.TryAdd(length, new Stack<PooledVector>());
+        {
+            _shelves.TryAdd(length, new Shelf());
+            _shelves[length].Most += most;
+        }
     }
 
     /// <summary>The same for the chunks of vectors.</summary>
     /// <param name="chunks">Null: there are none.</param>
-    public void Keep(VectorChunks? chunks)
+    /// <param name="most">So many vectors' that are not lent.</param>
+    public void Keep(VectorChunks? chunks, int most)
     {
         for (int chunk = 0; chunk < chunks?.Count; chunk++)
-            Keep(chunks[chunk].End - chunks[chunk].First);
+            Keep(chunks[chunk].End - chunks[chunk].First, most);
     }
 
     /// <param name="bytes">How many. What is no multiple of 4 is memory that is not for calculating.</param>
@@ -34,7 +40,7 @@ public sealed class VectorPool
         int length = bytes / sizeof(float);
         lock (_lock)
         {
-            if (_free.TryGetValue(length, out Stack<PooledVector>? free) && free.TryPop(out PooledVector? vector))
+            if (_shelves.TryGetValue(length, out Shelf? shelf) && shelf.Free.TryPop(out PooledVector? vector))
                 return vector;
         }
 
@@ -45,9 +51,16 @@ public sealed class VectorPool
     {
         lock (_lock)
         {
-            if (_free.TryGetValue(vector.Buffer.Length, out Stack<PooledVector>? free))
-                free.Push(vector);
+            if (_shelves.TryGetValue(vector.Buffer.Length, out Shelf? shelf) && shelf.Free.Count < shelf.Most)
+                shelf.Free.Push(vector);
         }
+    }
+
+    private sealed class Shelf
+    {
+        public Stack<PooledVector> Free { get; } = new();
+
+        public int Most { get; set; }
     }
 
     private sealed record Unfit(int Bytes) : IMemoryOwner<byte>

@@ -47,10 +47,12 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
         using TrainingRun files = new();
         await using RemoteCluster cluster = new([
             .. reference.Options, "--out", files.Out, "--checkpoint-dir", files.Checkpoints, "--checkpoint-every", "20", "--resume",
-            "--ledger", files.Ledger, "--heartbeat-interval", "0.2", "--heartbeat-timeout", $"{HeartbeatTimeout}"]);
+            "--ledger", files.Ledger, "--heartbeat-interval", "0.2", "--heartbeat-timeout", $"{HeartbeatTimeout}",
+            // Every other run cuts what goes over gRPC.
+            "--chunk-kb", $"{seed % 2}"]);
         List<ProgramRun> stopped = [];
         int coordinators = 1;
-        cluster.StartCoordinator();
+        await cluster.StartCoordinatorAsync();
         for (int i = 0; i < 3; i++)
             StartWorker();
         foreach (int moment in moments)
@@ -87,7 +89,7 @@ public sealed class ChaosTests(ChaosTests.Reference reference) : IClassFixture<C
                     coordinators++;
                     cluster.Coordinator.TrySignal(PosixSignalNumber.Kill);
                     if (await cluster.Coordinator.ExitAsync() != 0)
-                        cluster.StartCoordinator();
+                        await cluster.StartCoordinatorAsync();
                     return "coordinator killed and resumed";
                 case 2 or 3 or 4:
                     victim.TrySignal(PosixSignalNumber.Kill);

@@ -20,16 +20,19 @@ public sealed class ExchangeTests : IDisposable
         _environment = new() { [FolderVariable] = _folder };
     }
 
+    // Several to a vector of the small model.
+    private const string Chunks = "grpc --chunk-kb 1";
+
     private string[] Options => ["--dataset", _data.Directory, "--model", _files.WriteSmallModel(), "--batch-size", "16", "--threads", "1"];
 
     [Fact]
     public async Task Weights_OverEitherExchange_AreTheSame()
     {
         string? expected = null;
-        foreach ((string exchange, int workers) in new[] { ("grpc", 1), ("grpc", 3), ("shm", 1), ("shm", 2), ("shm", 5), ("auto", 8) })
+        foreach ((string exchange, int workers) in new[] { ("grpc", 1), ("grpc", 3), (Chunks, 1), (Chunks, 2), (Chunks, 5), ("shm", 1), ("shm", 2), ("shm", 5), ("auto", 8) })
         {
             using TrainingRun files = new();
-            await using ProgramRun run = await files.TrainAsync(_environment, [.. Options, "--exchange", exchange, "--workers", $"{workers}", "--epochs", "2"]);
+            await using ProgramRun run = await files.TrainAsync(_environment, [.. Options, "--exchange", .. exchange.Split(' '), "--workers", $"{workers}", "--epochs", "2"]);
             expected ??= files.WeightsSha256;
             Assert.True(expected == files.WeightsSha256, $"{workers} workers over {exchange} ended at {files.WeightsSha256}, not {expected}");
             AssertNothingIsLeft();
@@ -37,11 +40,13 @@ public sealed class ExchangeTests : IDisposable
     }
 
     [Theory]
-    [InlineData("float32")]
-    [InlineData("bf16")]
-    public async Task Weights_OfWorkersOverDifferentExchanges_AreTheSame(string wire)
+    [InlineData("float32", "0")]
+    [InlineData("float32", "1")]
+    [InlineData("bf16", "0")]
+    [InlineData("bf16", "1")]
+    public async Task Weights_OfWorkersOverDifferentExchanges_AreTheSame(string wire, string chunkKilobytes)
     {
-        string[] options = [.. Options, "--wire", wire, "--epochs", "2"];
+        string[] options = [.. Options, "--wire", wire, "--chunk-kb", chunkKilobytes, "--epochs", "2"];
         using TrainingRun mixed = new();
         await using ProgramRun reference = await _files.TrainAsync(_environment, [.. options, "--workers", "1"]);
         await using ProgramRun run = ProgramRun.Coordinator(
@@ -64,12 +69,14 @@ public sealed class ExchangeTests : IDisposable
     [InlineData("shm", "float32")]
     [InlineData("grpc", "bf16")]
     [InlineData("shm", "bf16")]
+    [InlineData(Chunks, "float32")]
+    [InlineData(Chunks, "bf16")]
     public async Task Run_WithAWorkerKilled_EndsWithTheSameWeightsAndLeavesNothing(string exchange, string wire)
     {
         using TrainingRun disturbed = new();
         string[] options = [.. Options, "--wire", wire, "--epochs", "40"];
         await using ProgramRun reference = await _files.TrainAsync(_environment, [.. options, "--workers", "1"]);
-        await using ProgramRun run = ProgramRun.Coordinator(_environment, ["train", .. options, "--out", disturbed.Out, "--exchange", exchange, "--workers", "3"]);
+        await using ProgramRun run = ProgramRun.Coordinator(_environment, ["train", .. options, "--out", disturbed.Out, "--exchange", .. exchange.Split(' '), "--workers", "3"]);
         await run.LineAsync(static line => line.Contains("accuracy", StringComparison.Ordinal));
         ProgramRun.Kill(run.Children()[1]);
         await run.SucceedAsync();

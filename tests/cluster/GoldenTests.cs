@@ -18,14 +18,18 @@ public sealed class GoldenTests
     };
 
     [Fact]
-    public async Task Weights_AfterManySteps_AreTheSameForAnyWorkersAndThreads()
+    public async Task Weights_AfterManySteps_AreTheSameForAnyWorkersThreadsAndExchange()
     {
         string? expected = null;
-        foreach ((int workers, int threads) in new[] { (1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (5, 1), (8, 1) })
+        foreach ((int workers, int threads, string exchange) in new[]
         {
-            string sha = await TrainAsync(null, "--workers", $"{workers}", "--threads", $"{threads}", "--max-steps", $"{Steps}");
+            (1, 1, "auto"), (1, 2, "auto"), (2, 1, "auto"), (2, 2, "auto"), (3, 1, "auto"), (5, 1, "auto"), (8, 1, "auto"),
+            (2, 1, "grpc"), (1, 2, "grpc --chunk-kb 64"), (3, 1, "grpc --chunk-kb 64"), (2, 1, "grpc --chunk-kb 7"),
+        })
+        {
+            string sha = await TrainAsync(null, ["--workers", $"{workers}", "--threads", $"{threads}", "--exchange", .. exchange.Split(' '), "--max-steps", $"{Steps}"]);
             expected ??= sha;
-            Assert.True(expected == sha, $"{workers} workers of {threads} threads ended at {sha}, one at {expected}");
+            Assert.True(expected == sha, $"{workers} workers of {threads} threads over {exchange} ended at {sha}, one at {expected}");
         }
     }
 
@@ -33,9 +37,10 @@ public sealed class GoldenTests
     public async Task Weights_WithBfloat16OnTheWire_AreTheSameForAnyWorkersThreadsAndExchange()
     {
         string? expected = null;
-        foreach ((int workers, int threads, string exchange) in new[] { (1, 1, "auto"), (1, 2, "grpc"), (2, 2, "auto"), (2, 1, "grpc"), (3, 1, "auto"), (3, 1, "grpc") })
+        foreach ((int workers, int threads, string exchange) in new[] { (1, 1, "auto"), (1, 2, "grpc"), (2, 2, "auto"), (2, 1, "grpc"), (3, 1, "auto"), (3, 1, "grpc --chunk-kb 30") })
         {
-            string sha = await TrainAsync(null, "--wire", "bf16", "--exchange", exchange, "--workers", $"{workers}", "--threads", $"{threads}", "--max-steps", $"{Steps}");
+            string sha = await TrainAsync(
+                null, ["--wire", "bf16", "--exchange", .. exchange.Split(' '), "--workers", $"{workers}", "--threads", $"{threads}", "--max-steps", $"{Steps}"]);
             expected ??= sha;
             Assert.True(expected == sha, $"{workers} workers of {threads} threads over {exchange} ended at {sha}, one at {expected}");
         }

@@ -135,13 +135,14 @@ internal sealed class HostilePeer(int grpcPort, int[] otherPorts, string token, 
         for (int i = _random.Next(1, 30); i > 0; i--)
         {
             Sent++;
-            byte[] message = _random.Next(7) switch
+            byte[] message = _random.Next(8) switch
             {
                 0 => Noise(_random.Next(3000)),
                 1 => Truncated(Partial(isReady)),
                 2 => new byte[_random.Next(3_000_000)],
                 3 => new WorkerMessage { BlockResult = new BlockResult { Id = Id(isReady), Block = (uint)_random.Next(), LossSum = double.NaN, Predictions = ByteString.CopyFrom(Noise(200)) } }.ToByteArray(),
                 4 => new WorkerMessage { Heartbeat = new Heartbeat() }.ToByteArray(),
+                5 => new WorkerMessage { Heartbeat = new Heartbeat(), Vector = ByteString.CopyFrom(Noise(_random.Next(50_000))) }.ToByteArray(),
                 _ => Partial(isReady),
             };
             await call.RequestStream.WriteAsync(message, patience.Token);

@@ -24,7 +24,7 @@ public sealed class MemoryTests
             "--dataset", data.Directory, "--model", model, "--batch-size", "16", "--epochs", "1000000", "--out", files.Out,
             "--min-workers", "2", "--heartbeat-interval", "0.05", "--heartbeat-timeout", "0.2", "--ledger", files.Ledger]);
         // With two workers needed the run waits for the one that is away.
-        cluster.StartCoordinator();
+        await cluster.StartCoordinatorAsync();
         ProgramRun stays = cluster.StartWorker(), rejoins = cluster.StartWorker();
         ProgramRun[] watched = [cluster.Coordinator, stays, rejoins];
         long[] before = [];

@@ -5,6 +5,7 @@ using System.Net.Sockets;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
+using Distributed.Exchange;
 
 namespace Distributed.Tests.Cluster;
 
@@ -17,6 +18,11 @@ internal sealed partial class ProgramRun : IAsyncDisposable
     /// <summary>No run here takes a tenth of it: what ends a test that hangs.</summary>
     public static readonly TimeSpan Deadline = TimeSpan.FromMinutes(3);
 
+    private const string MemoryVariable = "DISTRIBUTED_SHARED_MEMORY_DIR";
+
+    // What coordinators that are killed leave behind, as they must, goes with this process.
+    private static readonly string? s_memory = CreateMemoryFolder();
+
     private readonly Process _process;
     private readonly StringBuilder _output = new(), _errors = new();
     private readonly ConcurrentDictionary<TaskCompletionSource<string>, Func<string, bool>> _awaited = new();
@@ -24,6 +30,8 @@ internal sealed partial class ProgramRun : IAsyncDisposable
     private ProgramRun(string file, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment)
     {
         ProcessStartInfo start = new(file, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        if (s_memory is not null)
+            start.Environment[MemoryVariable] = s_memory;
         foreach ((string name, string value) in environment ?? new Dictionary<string, string>())
             start.Environment[name] = value;
         _process = new Process { StartInfo = start, EnableRaisingEvents = true };
@@ -189,6 +197,15 @@ internal sealed partial class ProgramRun : IAsyncDisposable
                 yield return (id, int.Parse(fields[1], null), fields[0][0]);
             }
         }
+    }
+
+    private static string? CreateMemoryFolder()
+    {
+        if (SharedSegment.Folder() is not { } shared)
+            return null;
+        string folder = Directory.CreateDirectory(Path.Combine(shared, $"program-runs-{Guid.NewGuid():N}")).FullName;
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Directory.Delete(folder, recursive: true);
+        return folder;
     }
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]

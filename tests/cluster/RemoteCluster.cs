@@ -7,7 +7,7 @@ namespace Distributed.Tests.Cluster;
 internal sealed class RemoteCluster(string[] coordinatorOptions) : IAsyncDisposable
 {
     private readonly List<ProgramRun> _everything = [];
-    private readonly string _address = $"127.0.0.1:{ProgramRun.FreePort()}";
+    private string? _address;
     private int _workers;
 
     public ProgramRun Coordinator { get; private set; } = null!;
@@ -18,9 +18,12 @@ internal sealed class RemoteCluster(string[] coordinatorOptions) : IAsyncDisposa
     /// <summary>All processes that there ever were.</summary>
     public IEnumerable<int> Processes => _everything.Select(static run => run.Id);
 
-    /// <summary>Starts the coordinator, or starts it again at the same address.</summary>
-    public void StartCoordinator(params string[] more) =>
-        Coordinator = Keep(ProgramRun.Coordinator(["train", "--workers", "0", "--listen", _address, .. coordinatorOptions, .. more]));
+    /// <summary>Starts the coordinator, at a port that the system chooses, or starts it again at the same one.</summary>
+    public async Task StartCoordinatorAsync(params string[] more)
+    {
+        Coordinator = Keep(ProgramRun.Coordinator(["train", "--workers", "0", "--listen", _address ?? "127.0.0.1:0", .. coordinatorOptions, .. more]));
+        _address ??= (await Coordinator.AddressAsync())["http://".Length..];
+    }
 
     /// <param name="exchange">How it may exchange: grpc, or auto for shared memory where there is some.</param>
     public ProgramRun StartWorker(string exchange = "auto")

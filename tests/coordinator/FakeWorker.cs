@@ -12,13 +12,19 @@ namespace Distributed.Tests;
 /// </summary>
 internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : IWorkerLink
 {
+    private readonly List<int> _chunksOfWeights = [];
     private RunDefinition _run = null!;
+    private VectorBuffer? _weightsAhead;
+    private OrderId _ahead;
 
     /// <summary>Called before each order of a step; false keeps the worker from answering.</summary>
     public Func<OrderId, bool> OnStep { get; set; } = static _ => true;
 
     /// <summary>Changes an answer, or makes several of one.</summary>
     public Func<PartialArrived, IEnumerable<PartialArrived>> OnAnswer { get; set; } = static answer => [answer];
+
+    /// <summary>Changes a chunk of an answer, or makes several of one, where it <see cref="TakesChunks"/>.</summary>
+    public Func<PartialArrived, IEnumerable<PartialArrived>> OnChunk { get; set; } = static chunk => [chunk];
 
     /// <summary>Called whenever somebody looks how long it has been silent.</summary>
     public Func<TimeSpan> OnLook { get; set; } = static () => TimeSpan.Zero;
@@ -32,6 +38,11 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
     public Member Member { get; } = new(id, name ?? $"fake-{id}", 1, "none", "nowhere");
 
     public TimeSpan Silence => OnLook();
+
+    public bool TakesChunks { get; set; }
+
+    /// <summary>Steps of which all the weights had come in chunks when they were ordered.</summary>
+    public int StepsAhead { get; private set; }
 
     public string? CloseReason { get; private set; }
 
@@ -54,8 +65,28 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
 
     public IEventSource? Settle(bool sharesMemory) => null;
 
+    public void SendWeights(OrderId order, VectorBuffer weights, int chunk)
+    {
+        if (!TakesChunks)
+            return;
+        if (chunk == 0)
+            _chunksOfWeights.Clear();
+        Assert.Equal(_chunksOfWeights.Count, chunk);
+        _chunksOfWeights.Add(chunk);
+        _ahead = order;
+        _weightsAhead ??= new VectorBuffer(weights.Length);
+        (int first, int end) = _run.Chunks![chunk];
+        weights.Values[first..end].CopyTo(_weightsAhead.Values[first..end]);
+    }
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
+        if (_chunksOfWeights.Count == _run.Chunks?.Count && (_ahead.Epoch, _ahead.Step) == (order.Epoch, order.Step))
+        {
+            Assert.True(_weightsAhead!.Values.SequenceEqual(weights.Values), "other weights came ahead than the step is ordered with");
+            StepsAhead++;
+        }
+
         if (KeepsOrders)
             Orders.Add((order, nodes));
         OnWeights(true, weights);
@@ -117,6 +148,19 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
             Compute = TimeSpan.FromMilliseconds(1),
         };
         foreach (PartialArrived sent in OnAnswer(answer))
-            inbox.Post(sent);
+        {
+            foreach (PartialArrived posted in TakesChunks ? Cut(sent).SelectMany(OnChunk) : [sent])
+                inbox.Post(posted);
+        }
+    }
+
+    private IEnumerable<PartialArrived> Cut(PartialArrived answer)
+    {
+        for (int chunk = 0; chunk < _run.Chunks!.Count; chunk++)
+        {
+            (int first, int end) = _run.Chunks[chunk];
+            ReadOnlyMemory<byte> rest = answer.Gradient[Math.Min(answer.Gradient.Length, first * sizeof(float))..];
+            yield return answer with { Chunk = chunk, Gradient = rest[..Math.Min(rest.Length, (end - first) * sizeof(float))] };
+        }
     }
 }

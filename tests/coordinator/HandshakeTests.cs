@@ -15,6 +15,7 @@ public sealed class HandshakeTests
 
     private readonly RunInbox _inbox = new();
     private readonly RunJournal _journal = new(TimeProvider.System);
+    private readonly ExchangeSeam _seam = new(null);
 
     [Fact]
     public async Task Hello_OfAnotherProtocolVersion_IsRefusedWithTheReason()
@@ -44,7 +45,7 @@ public sealed class HandshakeTests
         using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
             channel.Join();
         await call.RequestStream.WriteAsync(
-            Frame.Of(new WorkerMessage { Hello = new Hello { ProtocolVersion = TrainingWire.ProtocolVersion, Arithmetic = Distributed.Engine.Arithmetic.Version, Name = "new", Threads = 1, InstructionSet = "none" } }),
+            Frame.Of(new WorkerMessage { Hello = Hello() }),
             TestContext.Current.CancellationToken);
         WorkerCalled called = Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
         Assert.Equal("new", called.Link.Member.Name);
@@ -55,6 +56,58 @@ public sealed class HandshakeTests
         Assert.Equal(called.Link.Member.Id, left.Worker);
         Assert.Contains("tired", left.Reason, StringComparison.Ordinal);
     }
+
+    /// <summary>Messages that have no vector.</summary>
+    public static TheoryData<string, WorkerMessage> WithoutVector { get; } = new()
+    {
+        { "heartbeat", new WorkerMessage { Heartbeat = new Heartbeat() } },
+        { "ready", new WorkerMessage { Ready = new Ready() } },
+        { "goodbye", new WorkerMessage { Goodbye = new Goodbye() } },
+        { "score", new WorkerMessage { BlockResult = new BlockResult { Id = new StepId() } } },
+        { "partial of no step", new WorkerMessage { Partial = new Protos.Partial() } },
+        { "nothing", new WorkerMessage() },
+    };
+
+    [Theory]
+    [MemberData(nameof(WithoutVector), DisableDiscoveryEnumeration = true)]
+    public async Task Message_WithAVectorThatIsNotItsOwn_EndsTheCallAndGivesTheMemoryBack(string kind, WorkerMessage message)
+    {
+        byte[] vector = [1, 2, 3, 4, 5, 6, 7, 8];
+        _seam.Vectors.Keep(vector.Length / sizeof(float), most: 1);
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = channel.Join();
+        await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Hello = Hello() }), TestContext.Current.CancellationToken);
+        Assert.IsType<WorkerCalled>(_inbox.Take(TestContext.Current.CancellationToken));
+        await call.RequestStream.WriteAsync(new Frame<WorkerMessage>(message, vector), TestContext.Current.CancellationToken);
+        WorkerLeft left = Assert.IsType<WorkerLeft>(_inbox.Take(TestContext.Current.CancellationToken));
+        Assert.True(left.Reason.Contains("not in order", StringComparison.Ordinal), $"{kind}: {left.Reason}");
+        // New memory would be zeros.
+        Assert.Equal(vector, _seam.Vectors.Rent(vector.Length).Memory.ToArray());
+    }
+
+    [Fact]
+    public async Task Hello_WithAVector_IsNoneAndGivesTheMemoryBack()
+    {
+        byte[] vector = [1, 2, 3, 4, 5, 6, 7, 8];
+        _seam.Vectors.Keep(vector.Length / sizeof(float), most: 1);
+        await using CoordinatorServer server = await StartAsync();
+        using GrpcChannel channel = GrpcChannel.ForAddress(server.LocalAddress);
+        using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call = channel.Join();
+        await call.RequestStream.WriteAsync(new Frame<WorkerMessage>(new WorkerMessage { Hello = Hello() }, vector), TestContext.Current.CancellationToken);
+        Assert.False(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.Equal(0, _inbox.Count);
+        Assert.Equal(vector, _seam.Vectors.Rent(vector.Length).Memory.ToArray());
+    }
+
+    private static Hello Hello() => new()
+    {
+        ProtocolVersion = TrainingWire.ProtocolVersion,
+        Arithmetic = Distributed.Engine.Arithmetic.Version,
+        Name = "new",
+        Threads = 1,
+        InstructionSet = "none",
+    };
 
     private async Task<string> RefuseAsync(Hello hello)
     {
@@ -68,5 +121,5 @@ public sealed class HandshakeTests
     }
 
     private Task<CoordinatorServer> StartAsync() =>
-        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), new ExchangeSeam(null), _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
+        CoordinatorServer.StartAsync(s_options, Admission.Open(s_options), _seam, _inbox, _journal, 1 << 20, TestContext.Current.CancellationToken);
 }

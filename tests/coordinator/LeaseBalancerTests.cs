@@ -150,7 +150,7 @@ public sealed class LeaseBalancerTests
     [InlineData(2, new[] { 2.0, 1.0, 1.0 }, new[] { 0, 1, 1 })]
     [InlineData(1, new[] { 5.0 }, new[] { 1 })]
     public void Shares_BySpeed_AreProportional(int shards, double[] rounds, int[] expected) =>
-        Assert.Equal(expected, LeasePlanner.ShareBySpeed(shards, [.. rounds.Select(static round => new WorkerSpeed(1, round, 0))]));
+        Assert.Equal(expected, Cluster.ShareBySpeed(shards, [.. rounds.Select(static round => new WorkerSpeed(1, round, 0))]));
 
     /// <summary>No other shares have the last answer back earlier.</summary>
     [Fact]
@@ -158,7 +158,7 @@ public sealed class LeaseBalancerTests
         Gen.Select(Gen.Int[1, 8], Gen.Select(Gen.Int[1, 3], Gen.Double[0.1, 5], Gen.Double[0, 3]).Array[1, 3]).Sample((shards, workers) =>
         {
             WorkerSpeed[] speeds = [.. workers.Select(static worker => new WorkerSpeed(worker.Item1, worker.Item2, worker.Item3))];
-            ImmutableArray<int> shares = LeasePlanner.ShareBySpeed(shards, speeds);
+            ImmutableArray<int> shares = Cluster.ShareBySpeed(shards, speeds);
             return shares.Sum() == shards && Math.Abs(speeds.Zip(shares).Max(static pair => pair.First.Predict(pair.Second)) - Cluster.Best(speeds, shards)) < 1e-9;
         });
 
@@ -222,7 +222,14 @@ public sealed class LeaseBalancerTests
         public double StepSeconds() => Speeds.Zip(Shares).Max(static pair => pair.First.Predict(pair.Second));
 
         public double IdealSeconds() => Speeds.Length <= 4 ? Best(Speeds, _shards)
-            : Speeds.Zip(LeasePlanner.ShareBySpeed(_shards, Speeds)).Max(static pair => pair.First.Predict(pair.Second));
+            : Speeds.Zip(ShareBySpeed(_shards, Speeds)).Max(static pair => pair.First.Predict(pair.Second));
+
+        public static ImmutableArray<int> ShareBySpeed(int shards, WorkerSpeed[] speeds)
+        {
+            int[] shares = new int[speeds.Length];
+            LeasePlanner.ShareBySpeed(shards, speeds, shares);
+            return [.. shares];
+        }
 
         /// <summary>By trying every split.</summary>
         public static double Best(ReadOnlySpan<WorkerSpeed> speeds, int shards)

@@ -6,14 +6,19 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Distributed.Tests;
 
-public sealed class StepLoopTests : IDisposable
+public sealed class StepLoopOfWholeVectorsTests() : StepLoopTests(takesChunks: false);
+
+/// <summary>The step loop with workers that have no processes.</summary>
+/// <param name="takesChunks">Vectors go to them and come from them in chunks.</param>
+public abstract class StepLoopTests(bool takesChunks) : IDisposable
 {
     private readonly TinyRun _tiny = new(train: 100, test: 45);
-    private readonly RunInbox _inbox = new();
+    private protected readonly RunInbox _inbox = new();
     private readonly RecordingObserver _observer = new();
     private readonly ManualTime _time = new();
     private readonly FakeLocalWorkers _local = new();
-    private RunJournal _journal = new(TimeProvider.System);
+    private protected RunJournal _journal = new(TimeProvider.System);
+    private bool _goWhole;
 
     [Theory]
     [InlineData(1)]
@@ -24,7 +29,7 @@ public sealed class StepLoopTests : IDisposable
     [InlineData(11)]
     public async Task Run_WithAnyNumberOfWorkers_GivesTheSameBits(int workers)
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(workers);
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         Assert.Equal(expected.Epochs.Select(static epoch => (epoch.Loss, epoch.TestLoss)), actual.Epochs.Select(static epoch => (epoch.Loss, epoch.TestLoss)));
@@ -34,7 +39,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Run_WithAWorkerLostInMidStep_RecomputesItsShardsInTheSameStep()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(3, workers => workers[1].OnStep = order =>
         {
             if (order is not { Epoch: 1, Step: 2 })
@@ -49,7 +54,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Run_WithAWorkerLostInAnEvaluation_ScoresEveryImageOnce()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(3, workers => workers[2].OnEvaluate = () =>
         {
             _inbox.Post(new WorkerLeft(3, "it was shot"));
@@ -62,7 +67,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Run_WithALateJoiner_GivesItLeasesAtTheNextStep()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         FakeWorker late = new(9, _inbox);
         RunResult actual = await RunAsync(2, workers => workers[0].OnStep = order =>
         {
@@ -79,7 +84,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Partial_SentTwice_IsAddedOnce()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(2, static workers => workers[0].OnAnswer = static answer => [answer, answer]);
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         Assert.True(actual.StaleAnswers > 0);
@@ -101,7 +106,7 @@ public sealed class StepLoopTests : IDisposable
     [MemberData(nameof(WrongAnswers))]
     public async Task Partial_OfAnotherRunMembershipStepOrLease_IsRefusedByNameAndComputedElsewhere(int wrong)
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(2, workers => workers[0].OnAnswer = answer => [answer.Order is { Epoch: 0, Step: 1 } ? s_wrongAnswers[wrong](answer) : answer]);
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         Assert.True(actual.StaleAnswers > 0);
@@ -114,7 +119,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Partial_OfTheWrongLength_IsRefusedAndComputedElsewhere()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         FakeWorker? bad = null;
         RunResult actual = await RunAsync(2, workers =>
         {
@@ -147,7 +152,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Partial_ThatIsNotFiniteOfOneWorkerAlone_IsComputedElsewhereAndTheWorkerGivenUp()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(3, static workers => workers[1].OnAnswer = static answer => [answer.Order is { Epoch: 1, Step: 1 } ? WithNaN(answer) : answer]);
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         Assert.All(_journal.Latest().Where(static entry => entry.Kind == JournalKind.RefusedPartial), static refused =>
@@ -165,7 +170,7 @@ public sealed class StepLoopTests : IDisposable
     [InlineData(false)]
     public async Task Partial_ThatIsNotFiniteOfTheOnlyWorker_IsComputedAgainByIt(bool isBadAgain)
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         int bad = 0;
         Task<RunResult> running = RunAsync(1, workers => workers[0].OnAnswer = answer =>
             [answer.Order is { Epoch: 0, Step: 2 } && (isBadAgain || bad++ == 0) ? WithNaN(answer) : answer]);
@@ -178,7 +183,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Worker_AnsweringAfterItsEviction_IsNotHeardAndMayJoinAgain()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         PartialArrived? late = null;
         FakeWorker again = new(9, _inbox);
         RunResult actual = await RunAsync(2, workers =>
@@ -203,7 +208,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Spares_BeyondTheShards_WaitAndTakeOverAtOnce()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         FakeWorker? spare = null;
         RunResult actual = await RunAsync(9, workers =>
         {
@@ -246,7 +251,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Run_BelowMinWorkers_PausesAndGoesOnWhenEnoughAreBack()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         FakeWorker substitute = new(9, _inbox);
         int ordersWhilePaused = 0;
         bool isPaused = false;
@@ -296,7 +301,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task LocalWorkers_ThatDie_AreReplacedUntilTheRestartsAreUsedUp()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         int id = 10;
         _local.OnReplace = name => _inbox.Post(new WorkerCalled(new FakeWorker(++id, _inbox, name)));
         RunResult actual = await RunAsync(2, workers =>
@@ -329,7 +334,7 @@ public sealed class StepLoopTests : IDisposable
     [Fact]
     public async Task Worker_ThatFallsSilent_LosesItsLeases()
     {
-        RunResult expected = await RunAsync(1);
+        RunResult expected = await RunWholeAsync();
         RunResult actual = await RunAsync(2, workers => workers[1].OnStep = order =>
         {
             if (order is not { Epoch: 0, Step: 1 })
@@ -367,15 +372,28 @@ public sealed class StepLoopTests : IDisposable
         Assert.Equal([1, 2], _observer.Ended);
     }
 
-    public void Dispose() => _tiny.Dispose();
+    public void Dispose()
+    {
+        _tiny.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>What every run must come to: that of one worker to which vectors go whole.</summary>
+    private protected async Task<RunResult> RunWholeAsync()
+    {
+        _goWhole = true;
+        RunResult result = await RunAsync(1);
+        _goWhole = false;
+        return result;
+    }
 
     /// <summary>100 samples in batches of 32: four steps an epoch, the last of 4 samples, which only shard 0 has.</summary>
-    private async Task<RunResult> RunAsync(int workers, Action<FakeWorker[]>? arrange = null, RunOptions? options = null)
+    private protected async Task<RunResult> RunAsync(int workers, Action<FakeWorker[]>? arrange = null, RunOptions? options = null)
     {
         options ??= new RunOptions { Workers = workers };
-        options = options with { Workers = options.IsSingleMachine ? workers : 0, BatchSize = 32, Shards = 8, Epochs = 2, TestBlockSamples = 10 };
+        options = options with { Workers = options.IsSingleMachine ? workers : 0, BatchSize = 32, Shards = 8, Epochs = 2, TestBlockSamples = 10, ChunkBytes = 200 };
         RunDefinition run = new(options, _tiny.Dataset, _tiny.Model);
-        FakeWorker[] fakes = [.. Enumerable.Range(1, workers).Select(id => new FakeWorker(id, _inbox))];
+        FakeWorker[] fakes = [.. Enumerable.Range(1, workers).Select(id => new FakeWorker(id, _inbox) { TakesChunks = takesChunks && !_goWhole })];
         arrange?.Invoke(fakes);
         foreach (FakeWorker fake in fakes)
             _inbox.Post(new WorkerCalled(fake));
@@ -396,7 +414,7 @@ public sealed class StepLoopTests : IDisposable
         return TimeSpan.Zero;
     }
 
-    private static bool Covers(TreeNode node, int shard) => shard >> node.Level == node.Index;
+    private protected static bool Covers(TreeNode node, int shard) => shard >> node.Level == node.Index;
 
     private static PartialArrived WithNaN(PartialArrived answer)
     {

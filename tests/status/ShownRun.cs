@@ -74,7 +74,7 @@ internal sealed class ShownRun : IAsyncDisposable
 
             clock.EndExchange(Monitor.Phases);
             clock.EndUpdate(Monitor.Phases);
-            Monitor.AddStep(step, sum, clock);
+            Monitor.AddStep(step, sum.Totals, clock);
         }
 
         Monitor.Publish(new RunSnapshot(1, 4, 4, 0.5, 0.75, 1000));

@@ -49,6 +49,24 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public async Task Worker_LetGoWhileItCompiles_IsDoneThoughNobodyListensAnyMore()
+    {
+        _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+        _coordinator.Say(new CoordinatorMessage { Drain = new Drain { Reason = "the run has ended" } });
+        _coordinator.HearsOnlyHello = true;
+        Assert.Equal(SessionEnd.Drained, await RunAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task Worker_WhoseCoordinatorGoesWhileItCompiles_HasLostIt()
+    {
+        _coordinator.Say(new CoordinatorMessage { Welcome = Welcome() });
+        _coordinator.HearsOnlyHello = true;
+        _coordinator.HangUp();
+        await Assert.ThrowsAsync<RpcException>(() => RunAsync(TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task Worker_ToldToStop_FinishesItsOrderAndSaysGoodbye()
     {
         using CancellationTokenSource stop = new();
@@ -176,6 +194,9 @@ public sealed class SessionTests
         public void Say(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default, bool isBfloat16 = false) =>
             _said.Writer.TryWrite(new Frame<CoordinatorMessage>(message, vector, isBfloat16));
 
+        /// <summary>Whatever else is sent fails, as when the other end is gone.</summary>
+        public bool HearsOnlyHello { get; set; }
+
         public void HangUp() => _said.Writer.TryComplete();
 
         /// <summary>The next message of a kind; others are passed over.</summary>
@@ -193,7 +214,7 @@ public sealed class SessionTests
 
         public override AsyncDuplexStreamingCall<TRequest, TResponse> AsyncDuplexStreamingCall<TRequest, TResponse>(
             Method<TRequest, TResponse> method, string? host, CallOptions options) => new(
-            (IClientStreamWriter<TRequest>)(object)new Requests(_heard.Writer),
+            (IClientStreamWriter<TRequest>)(object)new Requests(this, _heard.Writer),
             (IAsyncStreamReader<TResponse>)(object)new Responses(_said.Reader),
             Task.FromResult(new Metadata()),
             static () => Status.DefaultSuccess,
@@ -213,14 +234,16 @@ public sealed class SessionTests
             throw new NotSupportedException();
     }
 
-    private sealed class Requests(ChannelWriter<WorkerMessage> messages) : IClientStreamWriter<Frame<WorkerMessage>>
+    private sealed class Requests(FakeCoordinator coordinator, ChannelWriter<WorkerMessage> messages) : IClientStreamWriter<Frame<WorkerMessage>>
     {
         public WriteOptions? WriteOptions { get; set; }
 
         public Task WriteAsync(Frame<WorkerMessage> message)
         {
             messages.TryWrite(message.Message);
-            return Task.CompletedTask;
+            return coordinator.HearsOnlyHello && message.Message.Hello is null
+                ? Task.FromException(new RpcException(new Status(StatusCode.Unavailable, "the connection broke")))
+                : Task.CompletedTask;
         }
 
         public Task WriteAsync(Frame<WorkerMessage> message, CancellationToken cancellationToken) => WriteAsync(message);

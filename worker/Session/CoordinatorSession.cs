@@ -31,6 +31,9 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
 
     private static readonly TimeSpan GoodbyeTimeout = TimeSpan.FromSeconds(1);
 
+    // The one being carried out, the next, and what a loss of other workers adds to them.
+    private const int MostOrders = 4;
+
     private readonly VectorPool _vectors = new();
     private long _lastHeard = time.GetTimestamp();
 
@@ -44,21 +47,24 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         using CancellationTokenSource session = new();
         using AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call =
             invoker.AsyncDuplexStreamingCall(JoinMethod.Create(_vectors.Rent), null, new CallOptions(cancellationToken: session.Token));
-        RunContext run;
+        RunContext? run;
         Welcome? welcome;
+        Task<bool> next;
         using (stop.Register(session.Cancel))
         {
             welcome = await ShakeHandsAsync(call, session.Token).ConfigureAwait(false);
             WasWelcomed = true;
             if (welcome is null)
                 return SessionEnd.Drained;
-            run = await PrepareAsync(call, welcome, session.Token).ConfigureAwait(false);
+            (run, next) = await PrepareAsync(call, welcome, session.Token).ConfigureAwait(false);
+            if (run is null)
+                return SessionEnd.Drained;
         }
 
         using (run)
         {
-            _vectors.Keep(run.ParameterCount);
-            _vectors.Keep(run.Chunks);
+            _vectors.Keep(run.ParameterCount, MostOrders);
+            _vectors.Keep(run.Chunks, MostOrders);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
             Outbox outbox = new(run.Executor.Pool, run.Shared, run.Precision, run.Chunks);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
@@ -67,7 +73,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
                 orders.Stop();
                 session.CancelAfter(StopTimeout);
             });
-            SessionEnd end = await ServeAsync(call, run, orders, outbox, session).ConfigureAwait(false);
+            SessionEnd end = await ServeAsync(call, next, run, orders, outbox, session).ConfigureAwait(false);
             return stop.IsCancellationRequested ? SessionEnd.Stopped : end;
         }
     }
@@ -115,18 +121,47 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
     /// Compiles the network and every kernel, which may take seconds, and says meanwhile that this worker is alive; in the
     /// end, that it is ready, or why it cannot be.
     /// </summary>
-    private async Task<RunContext> PrepareAsync(
+    /// <returns>Run is null if the coordinator lets the worker go before; Next is the reading of what the coordinator says next.</returns>
+    private async Task<(RunContext? Run, Task<bool> Next)> PrepareAsync(
         AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call, Welcome welcome, CancellationToken cancellation)
     {
         Task<RunContext> creating = Task.Run(() => RunContext.Create(welcome, options.Threads, options.Exchange), CancellationToken.None);
         try
         {
             TimeSpan interval = TimeSpan.FromMilliseconds(welcome.HeartbeatIntervalMs);
-            while (await Task.WhenAny(creating, Task.Delay(interval, cancellation)).ConfigureAwait(false) != creating && !cancellation.IsCancellationRequested)
-                await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() }), cancellation).ConfigureAwait(false);
+            Task<bool> next = call.ResponseStream.MoveNext(cancellation);
+            Task beat = Task.Delay(interval, cancellation);
+            while (true)
+            {
+                Task first = await Task.WhenAny(next, creating, beat).ConfigureAwait(false);
+                if (first == next && await next.ConfigureAwait(false))
+                {
+                    if (call.ResponseStream.Current.Message.Drain is not null)
+                    {
+                        Abandon(creating);
+                        return (null, next);
+                    }
+
+                    if (call.ResponseStream.Current.Message.Refusal is { } refusal)
+                        throw new RunFailedException($"the coordinator refused this worker: {refusal.Reason}");
+                    next = call.ResponseStream.MoveNext(cancellation);
+                }
+                else if (first == beat)
+                {
+                    await beat.ConfigureAwait(false);
+                    await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() }), cancellation).ConfigureAwait(false);
+                    beat = Task.Delay(interval, cancellation);
+                }
+                else
+                {
+                    // Compiled; or else the coordinator has ended the stream, which serving it will find.
+                    break;
+                }
+            }
+
             RunContext run = await creating.ConfigureAwait(false);
             await call.RequestStream.WriteAsync(Frame.Of(new WorkerMessage { Ready = new Ready { SharedMemory = run.Shared is not null } }), cancellation).ConfigureAwait(false);
-            return run;
+            return (run, next);
         }
         catch (ConfigurationException exception)
         {
@@ -137,21 +172,25 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         }
         catch
         {
-            // Its memory is not for the collector to find.
-            _ = creating.ContinueWith(static done => done.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+            Abandon(creating);
             throw;
         }
     }
 
+    // Its memory is not for the collector to find.
+    private static void Abandon(Task<RunContext> creating) => creating.ContinueWith(
+        static done => done.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+
     /// <summary>Reads, computes and writes until one of them ends; then ends the others.</summary>
     private async Task<SessionEnd> ServeAsync(
         AsyncDuplexStreamingCall<Frame<WorkerMessage>, Frame<CoordinatorMessage>> call,
+        Task<bool> next,
         RunContext run,
         OrderQueue orders,
         Outbox outbox,
         CancellationTokenSource session)
     {
-        Task reading = ReadAsync(call.ResponseStream, run, orders, session.Token);
+        Task reading = ReadAsync(call.ResponseStream, next, run, orders, session.Token);
         Task writing = outbox.WriteToAsync(call.RequestStream, session.Token);
         Task beating = BeatAsync(run, outbox, session.Token);
         try
@@ -183,10 +222,12 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         }
     }
 
-    private async Task ReadAsync(IAsyncStreamReader<Frame<CoordinatorMessage>> stream, RunContext run, OrderQueue orders, CancellationToken cancellation)
+    /// <param name="next">The reading of the first message, which has begun.</param>
+    private async Task ReadAsync(
+        IAsyncStreamReader<Frame<CoordinatorMessage>> stream, Task<bool> next, RunContext run, OrderQueue orders, CancellationToken cancellation)
     {
         WeightsAhead ahead = new(_vectors, run.Chunks, run.Precision);
-        while (await stream.MoveNext(cancellation).ConfigureAwait(false))
+        for (; await next.ConfigureAwait(false); next = stream.MoveNext(cancellation))
         {
             Volatile.Write(ref _lastHeard, time.GetTimestamp());
             CoordinatorMessage message = stream.Current.Message;

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace Distributed.Tests.Cluster.Hosts;
@@ -23,11 +22,12 @@ internal sealed partial class NetworkHost : IDisposable
     private const short PollIn = 1;
     private const string Device = "tun0";
 
+    private readonly NetworkSpace _space;
     private int _tunnel = -1;
 
-    private NetworkHost(string name, string address) => (Name, Address) = (name, address);
+    private NetworkHost(NetworkSpace space, string address) => (_space, Address) = (space, address);
 
-    public string Name { get; }
+    public string Name => _space.Name;
 
     public string Address { get; }
 
@@ -36,8 +36,7 @@ internal sealed partial class NetworkHost : IDisposable
     /// <exception cref="InvalidOperationException">The system lacks what is needed, or this is not root.</exception>
     public static NetworkHost Create(string name, string address)
     {
-        Run("ip", "netns", "add", name);
-        NetworkHost host = new(name, address);
+        NetworkHost host = new(new NetworkSpace(name), address);
         try
         {
             Exception? failure = null;
@@ -57,9 +56,9 @@ internal sealed partial class NetworkHost : IDisposable
             thread.Join();
             if (failure is not null)
                 throw failure;
-            Run("ip", "-n", name, "address", "add", $"{address}/24", "dev", Device);
-            Run("ip", "-n", name, "link", "set", "lo", "up");
-            Run("ip", "-n", name, "link", "set", Device, "up");
+            host._space.Ip("address", "add", $"{address}/24", "dev", Device);
+            host._space.Ip("link", "set", "lo", "up");
+            host._space.Ip("link", "set", Device, "up");
             return host;
         }
         catch
@@ -70,7 +69,7 @@ internal sealed partial class NetworkHost : IDisposable
     }
 
     /// <summary>Starts a program on this host.</summary>
-    public ProgramRun Start(string file, params IEnumerable<string> arguments) => ProgramRun.Start("/usr/bin/env", ["ip", "netns", "exec", Name, file, .. arguments]);
+    public ProgramRun Start(string file, params IEnumerable<string> arguments) => _space.Start(file, arguments);
 
     /// <summary>The next packet that the host sends, or 0 bytes when there is none for a while.</summary>
     public int Receive(byte[] packet, int milliseconds)
@@ -86,7 +85,7 @@ internal sealed partial class NetworkHost : IDisposable
     {
         if (_tunnel >= 0)
             _ = Close(_tunnel);
-        Run("ip", "netns", "delete", Name);
+        _space.Dispose();
     }
 
     private static int OpenTunnel(string host)
@@ -116,16 +115,6 @@ internal sealed partial class NetworkHost : IDisposable
 
     private static int Check(int result, string what) =>
         result >= 0 ? result : throw new InvalidOperationException($"cannot {what}: {Marshal.GetLastPInvokeErrorMessage()}");
-
-    private static void Run(string program, params string[] arguments)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })
-            ?? throw new InvalidOperationException($"cannot start {program}");
-        string errors = process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        if (process.ExitCode != 0)
-            throw new InvalidOperationException($"{program} {string.Join(' ', arguments)}: {errors.Trim()}");
-    }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);

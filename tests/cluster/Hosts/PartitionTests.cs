@@ -48,18 +48,8 @@ public sealed class PartitionTests
         TestContext.Current.TestOutputHelper!.WriteLine($"{network.Lost} packets lost; {run.Errors}");
     }
 
-    private static NetworkHost CreateHost(string letter, string address)
-    {
-        try
-        {
-            return NetworkHost.Create($"dt-{Environment.ProcessId}-{letter}", address);
-        }
-        catch (Exception exception) when (exception is InvalidOperationException or System.ComponentModel.Win32Exception or PlatformNotSupportedException or DllNotFoundException)
-        {
-            Assert.Skip($"needs root, ip netns and /dev/net/tun: {exception.Message}");
-            throw;
-        }
-    }
+    private static NetworkHost CreateHost(string letter, string address) =>
+        NetworkSpace.CreateOrSkip(() => NetworkHost.Create($"dt-{Environment.ProcessId}-{letter}", address));
 
     /// <summary>Waits until a worker has had a part in a step.</summary>
     private static async Task WorkedAsync(string ledger, string worker)

@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using Distributed.Coordinator.Checkpoints;
 using Distributed.Coordinator.Training;
 using Distributed.Optimizers;
@@ -133,6 +135,31 @@ public sealed class ResumeTests : IDisposable
         RunResult actual = await _runs.RunAsync(Resuming with { Epochs = 5 });
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         AssertSameReports(expected, actual);
+    }
+
+    [Fact]
+    public async Task Run_ResumedWithFewerWorkers_CountsThoseOfAllSittings()
+    {
+        RunResult first = await _runs.RunAsync(_runs.Options with { Workers = 3, MaxSteps = 6 }, static (workers, _) =>
+            workers[2].OnAnswer = static answer => [answer.Order.Step == 2 ? answer with { Samples = 99 } : answer]);
+        Assert.Equal(3, first.Workers);
+        Assert.True(first.LeasesMoved > 0);
+        RunResult second = await _runs.RunAsync(Resuming with { Workers = 2 });
+        Assert.Equal((3, first.LeasesMoved), (second.Workers, second.LeasesMoved));
+    }
+
+    [Fact]
+    public void Position_OfAnOlderCheckpoint_IsReadWithoutTheCounts()
+    {
+        RunPosition written = RunPosition.Start(4) with { Workers = 3, LeasesMoved = 5 };
+        string json = JsonSerializer.Serialize(written, CheckpointContext.Default.RunPosition);
+        Assert.Equal((3, 5), Read(json));
+        JsonObject older = JsonNode.Parse(json)!.AsObject();
+        Assert.True(older.Remove("workers") && older.Remove("leases_moved"));
+        Assert.Equal((0, 0), Read(older.ToJsonString()));
+
+        static (int, int) Read(string json) =>
+            JsonSerializer.Deserialize(json, CheckpointContext.Default.RunPosition) is { } position ? (position.Workers, position.LeasesMoved) : default;
     }
 
     [Fact]

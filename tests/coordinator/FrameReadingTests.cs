@@ -1,0 +1,106 @@
+using System.Buffers;
+using Distributed.Protos;
+using Distributed.Reduction;
+using Google.Protobuf;
+using Grpc.Core;
+
+namespace Distributed.Tests;
+
+/// <summary>Messages as they come from the wire, of whoever writes to it.</summary>
+public sealed class FrameReadingTests
+{
+    private static readonly byte[] s_vector = [1, 2, 3, 4, 5, 6, 7, 8];
+
+    private readonly VectorPool _pool = new();
+    private int _rented;
+
+    [Fact]
+    public void Message_WithTheVectorBeforeAndBetweenItsFields_IsRead()
+    {
+        byte[] partial = new WorkerMessage { Partial = new Protos.Partial { Id = new StepId { Step = 7 }, Samples = 8 } }.ToByteArray();
+        byte[] more = new WorkerMessage { Partial = new Protos.Partial { Correct = 3 } }.ToByteArray();
+        foreach (byte[] message in (byte[][])[[.. Vector(), .. partial, .. more], [.. partial, .. Vector(), .. more], [.. partial, .. more, .. Vector()]])
+        {
+            Frame<WorkerMessage> frame = Read(message);
+            Assert.Equal((7u, 8u, 3u), (frame.Message.Partial.Id.Step, frame.Message.Partial.Samples, frame.Message.Partial.Correct));
+            Assert.Equal(s_vector, frame.Vector.ToArray());
+            frame.Release();
+        }
+    }
+
+    [Fact]
+    public void Message_WithASecondVector_IsRefusedAndTheFirstOnesMemoryGivenBack()
+    {
+        _pool.Keep(s_vector.Length / sizeof(float), most: 1);
+        byte[] heartbeat = new WorkerMessage { Heartbeat = new Heartbeat() }.ToByteArray();
+        foreach (byte[] message in (byte[][])[[.. Vector(), .. Vector()], [.. Vector(), .. heartbeat, .. Vector()]])
+        {
+            _rented = 0;
+            Assert.Throws<IOException>(() => Read(message));
+            Assert.Equal(1, _rented);
+            // New memory would be zeros.
+            using IMemoryOwner<byte> free = _pool.Rent(s_vector.Length);
+            Assert.Equal(s_vector, free.Memory.ToArray());
+            free.Memory.Span.Clear();
+        }
+    }
+
+    [Fact]
+    public void Message_WithAVectorThatIsNotThere_IsRefusedWithoutMemory()
+    {
+        byte[] vector = Vector();
+        for (int length = 1; length < vector.Length; length++)
+            Assert.Throws<IOException>(() => Read(vector[..length]));
+        Assert.Throws<IOException>(() => Read([vector[0], 0]));
+        Assert.Throws<IOException>(() => Read([vector[0], 0xff, 0xff, 0xff, 0xff, 0x7f]));
+        Assert.Equal(0, _rented);
+    }
+
+    /// <summary>Fields that it does not know would stay in the object, which would grow with each message.</summary>
+    [Fact]
+    public void ReusedMessage_ThatWouldGrow_IsRefused()
+    {
+        StepId id = new() { Run = 1, Step = 2 };
+        byte[] unknown = [.. new WorkerMessage { Hello = new Hello { Name = "x" } }.ToByteArray(), 0x78, 1];
+        byte[] step = [.. new Step { Id = id, Nodes = { 1, 2 } }.ToByteArray()], partial = [.. new Protos.Partial { Id = id, Samples = 3 }.ToByteArray()];
+        Step reused = new();
+        Assert.True(Recycled.TryRead(Within(CoordinatorMessage.StepFieldNumber, step), reused));
+        Assert.Equal([1UL, 2UL], reused.Nodes);
+        Protos.Partial again = new();
+        Assert.True(Recycled.TryRead(Within(WorkerMessage.PartialFieldNumber, partial), again));
+        Assert.Equal(3u, again.Samples);
+        foreach (byte[] field in (byte[][])[[0x78, 1], [0x7a, 3, 1, 2, 3]])
+        {
+            // One such message an object can hold, as long as no other comes.
+            (Step growing, Protos.Partial growingToo) = (new Step(), new Protos.Partial());
+            Assert.True(Recycled.TryRead(Within(CoordinatorMessage.StepFieldNumber, [.. step, .. field]), growing));
+            Assert.Throws<InvalidDataException>(() => Recycled.TryRead(Within(CoordinatorMessage.StepFieldNumber, [.. step, .. field]), growing));
+            Assert.True(Recycled.TryRead(Within(WorkerMessage.PartialFieldNumber, [.. partial, .. field]), growingToo));
+            Assert.Throws<InvalidDataException>(() => Recycled.TryRead(Within(WorkerMessage.PartialFieldNumber, partial), growingToo));
+        }
+
+        // What stands beside it is no message to be read into a reused one.
+        Assert.False(Recycled.TryRead([.. Within(WorkerMessage.PartialFieldNumber, partial), .. unknown], new Protos.Partial()));
+    }
+
+    private static byte[] Vector() => new WorkerMessage { Vector = ByteString.CopyFrom(s_vector) }.ToByteArray();
+
+    private static byte[] Within(int field, byte[] content) => [(byte)((field << 3) | 2), (byte)content.Length, .. content];
+
+    private Frame<WorkerMessage> Read(byte[] message) => JoinMethod.Create(Rent).RequestMarshaller.ContextualDeserializer(new Payload(message));
+
+    private IMemoryOwner<byte> Rent(int bytes)
+    {
+        _rented++;
+        return _pool.Rent(bytes);
+    }
+
+    private sealed class Payload(byte[] message) : DeserializationContext
+    {
+        public override int PayloadLength => message.Length;
+
+        public override byte[] PayloadAsNewBuffer() => [.. message];
+
+        public override ReadOnlySequence<byte> PayloadAsReadOnlySequence() => new(message);
+    }
+}
