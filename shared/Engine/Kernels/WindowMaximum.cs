@@ -31,12 +31,6 @@ internal static unsafe class WindowMaximum
         TRow.StoreBytes(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
     }
 
-    /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TLanes GradientAt<TLanes>(int position, TLanes winner, TLanes gradient)
-        where TLanes : unmanaged, ILanes<TLanes> =>
-        TLanes.SelectEqual(winner, TLanes.Splat(position), gradient, TLanes.Zero);
-
     /// <summary>db[o] = sum of the gradients over the windows that live, written unpadded.</summary>
     public static void SumBiasGradient<TLanes>(byte* winners, float* gradient, int stride, int windows, float* bias, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
