@@ -17,9 +17,6 @@ internal readonly unsafe ref struct FewChannelsWeightGradient
 {
     private const int Taps = 9;
 
-    /// <summary>Floats whose last bits count up from a winner's number less 1: one unit is the last bit.</summary>
-    private const float IndexBase = (1 << 23) - 1;
-
     /// <summary>x.</summary>
     public required float* Input { get; init; }
 
@@ -90,7 +87,7 @@ internal readonly unsafe ref struct FewChannelsWeightGradient
             GatherPositions(input + Places[window], rowStride, channelStride, fours);
             TRow winner = TRow.LoadBytes(winners + place);
             TRow gradient = TRow.SelectGreater(winner, TRow.Splat(WindowMaximum.Dead), TRow.Load(gradients + place), TRow.Zero);
-            sums.AddPicked(gradient, fours, TRow.Add(winner, TRow.Splat(IndexBase)));
+            sums.AddPicked(gradient, fours, TRow.Add(winner, TRow.Splat(WindowMaximum.IndexBase)));
         }
 
         sums.Store(taps, TRow.Count);
