@@ -78,6 +78,7 @@ internal static unsafe class TileTransform
     }
 
     /// <summary>Floats for the largest square, and a line to align it in.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int HalfLength<TLanes>()
         where TLanes : unmanaged, ILanes<TLanes> => (MaximumSide * MaximumSide * TLanes.Count) + ArenaPlan.Alignment;
 
