@@ -124,7 +124,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
 
     public void Dispose() => _blocks?.Dispose();
 
-    /// <summary>Gradients and places of some windows, as their sums want them: a row for each filter, which the first cache reads ahead.</summary>
+    /// <summary>Gradients and places of some windows in the order of use, a row for each filter: the windows' own rows would take a third of the first cache.</summary>
     private void OrderByFilter(in Pass pass, float* gradient, int first, int windows)
     {
         Plane source = _convolution.Source;
