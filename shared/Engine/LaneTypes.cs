@@ -65,6 +65,15 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         new(Vector512.ConditionalSelect(Vector512.Equals(left._value, right._value), whenEqual._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Pick(float* four, Lanes512 index)
+    {
+        if (Avx512F.IsSupported)
+            return new(Avx512F.PermuteVar4x32(Avx512F.BroadcastVector128ToVector512(four), index._value.AsInt32()));
+        return new(Vector512.Create(
+            Lanes256.Pick(four, new(index._value.GetLower())).Value, Lanes256.Pick(four, new(index._value.GetUpper())).Value));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 PowerOfTwo(Lanes512 n) =>
         new(Vector512.ShiftLeft(Vector512.ConvertToInt32(n._value) + Vector512.Create(127), 23).AsSingle());
 
@@ -164,6 +173,15 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 SelectEqual(Lanes256 left, Lanes256 right, Lanes256 whenEqual, Lanes256 otherwise) =>
         new(Vector256.ConditionalSelect(Vector256.Equals(left._value, right._value), whenEqual._value, otherwise._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Pick(float* four, Lanes256 index)
+    {
+        if (Avx.IsSupported)
+            return new(Avx.PermuteVar(Avx.BroadcastVector128ToVector256(four), index._value.AsInt32()));
+        return new(Vector256.Create(
+            Lanes128.Pick(four, new(index._value.GetLower())).Value, Lanes128.Pick(four, new(index._value.GetUpper())).Value));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 PowerOfTwo(Lanes256 n) =>
@@ -267,6 +285,10 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
         new(Vector128.ConditionalSelect(Vector128.Equals(left._value, right._value), whenEqual._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Pick(float* four, Lanes128 index) =>
+        new(Vector128.Shuffle(Vector128.Load(four), index._value.AsInt32() & Vector128.Create(3)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 PowerOfTwo(Lanes128 n) =>
         new(Vector128.ShiftLeft(Vector128.ConvertToInt32(n._value) + Vector128.Create(127), 23).AsSingle());
 
@@ -347,6 +369,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
 
     public static ScalarLane SelectEqual(ScalarLane left, ScalarLane right, ScalarLane whenEqual, ScalarLane otherwise) =>
         left._value == right._value ? whenEqual : otherwise;
+
+    public static ScalarLane Pick(float* four, ScalarLane index) => new(four[index.Bits & 3]);
 
     public static ScalarLane PowerOfTwo(ScalarLane n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
 

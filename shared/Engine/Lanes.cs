@@ -53,6 +53,9 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Lane by lane: left == right ? whenEqual : otherwise.</summary>
     static abstract TSelf SelectEqual(TSelf left, TSelf right, TSelf whenEqual, TSelf otherwise);
 
+    /// <summary>Lane by lane one of four floats: the one that the two lowest bits of the index's representation say.</summary>
+    static abstract TSelf Pick(float* four, TSelf index);
+
     /// <summary>2^n, for whole n from -126 to 127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
 

@@ -120,6 +120,10 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
         T.SelectEqual(left._fourth, right._fourth, whenEqual._fourth, otherwise._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Quad<T> Pick(float* four, Quad<T> index) =>
+        new(T.Pick(four, index._first), T.Pick(four, index._second), T.Pick(four, index._third), T.Pick(four, index._fourth));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> PowerOfTwo(Quad<T> n) =>
         new(T.PowerOfTwo(n._first), T.PowerOfTwo(n._second), T.PowerOfTwo(n._third), T.PowerOfTwo(n._fourth));
 

@@ -1,56 +1,121 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
 namespace Distributed.Engine.Kernels;
 
 /// <summary>
 /// dw[tap, c, f] = sum over windows of x[winning position + tap, c] gradient[f], for a 3x3 kernel over an image of few channels,
 /// where a vector of them would be mostly padding.
 ///
-/// x is (N,H,W,C) in any channel stride, dw (3,3,C,F) unpadded. A tile is one channel x 9 taps x a vector of filters: 9
-/// accumulators, to which every window that is not empty adds its four positions, each with the gradients of the filters that it won. Bound by
-/// the multiply-add units. The last filters are stored lane by lane. Each weight is one chain of multiply-adds over windows
-/// and positions in order, so the width does not show in the bits.
+/// x is (N,H,W,C) in any channel stride, dw (3,3,C,F) unpadded. A tile is one channel x 9 taps x a row of filters: with 32
+/// registers two vectors (18 accumulators), with 16 one (9). To them every window that is not empty adds one product a tap:
+/// each filter picks its own of the four positions' values, which a permutation in registers does for all lanes. Bound by
+/// those permutations and the multiply-add units. The last filters are stored lane by lane. Each weight is one chain of
+/// multiply-adds over windows in order, so the width does not show in the bits.
 /// </summary>
-internal static unsafe class FewChannelsWeightGradient
+internal readonly unsafe ref struct FewChannelsWeightGradient
 {
-    /// <param name="input">x.</param>
-    /// <param name="places">For each window the place of its first position in x.</param>
-    /// <param name="windows">The windows that count.</param>
-    /// <param name="winners">A row of <paramref name="filterStride"/> for each window.</param>
-    /// <param name="gradient">The same for the gradient by the pooled values.</param>
-    /// <param name="weights">dw.</param>
-    public static void Run<TLanes>(
-        float* input, nint rowStride, nint channelStride, int channels, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
-        byte* winners, float* gradient, int filterStride, float* weights, int filters)
+    private const int Taps = 9;
+
+    /// <summary>x.</summary>
+    public required float* Input { get; init; }
+
+    /// <summary>Floats from one row of x to the next, and from one pixel to the next.</summary>
+    public required nint RowStride { get; init; }
+
+    public required nint ChannelStride { get; init; }
+
+    /// <summary>C.</summary>
+    public required int Channels { get; init; }
+
+    /// <summary>For each window the place of its first position in x.</summary>
+    public required ReadOnlySpan<int> Places { get; init; }
+
+    /// <summary>The windows that count.</summary>
+    public required ReadOnlySpan<int> Windows { get; init; }
+
+    /// <summary>A row of <see cref="FilterStride"/> for each window.</summary>
+    public required byte* Winners { get; init; }
+
+    /// <summary>The same for the gradient by the pooled values.</summary>
+    public required float* Gradient { get; init; }
+
+    /// <summary>F, padded.</summary>
+    public required nint FilterStride { get; init; }
+
+    /// <summary>Writes dw.</summary>
+    /// <param name="filters">F.</param>
+    public void Write<TLanes>(float* weights, int filters)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float* taps = stackalloc float[9 * TLanes.Count];
-        for (nint filter = 0; filter < filters; filter += TLanes.Count)
+        int filter = 0;
+        if (TLanes.HasManyRegisters)
         {
-            for (nint channel = 0; channel < channels; channel++)
+            for (; filter + Pair<TLanes>.Count <= FilterStride; filter += Pair<TLanes>.Count)
+                WriteRow<Pair<TLanes>>(weights, filter, filters);
+        }
+
+        for (; filter < FilterStride; filter += TLanes.Count)
+            WriteRow<TLanes>(weights, filter, filters);
+    }
+
+    private void WriteRow<TRow>(float* weights, int filter, int filters)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        float* taps = stackalloc float[Taps * TRow.Count];
+        for (nint channel = 0; channel < Channels; channel++)
+        {
+            Sum<TRow>(Input + channel, filter, taps);
+            for (nint tap = 0; tap < Taps; tap++)
             {
-                Sum<TLanes>(input + channel, rowStride, channelStride, places, windows, winners + filter, gradient + filter, filterStride, taps);
-                float* target = weights + (channel * filters) + filter;
-                for (nint tap = 0; tap < 9; tap++)
-                    OuterSum.StoreFirst(target + (tap * channels * filters), TLanes.Load(taps + (tap * TLanes.Count)), filters - (int)filter);
+                OuterSum.StoreFirst(
+                    weights + (((tap * Channels) + channel) * filters) + filter, TRow.Load(taps + (tap * TRow.Count)), filters - filter);
             }
         }
     }
 
-    private static void Sum<TLanes>(
-        float* input, nint rowStride, nint channelStride, ReadOnlySpan<int> places, ReadOnlySpan<int> windows,
-        byte* winners, float* gradient, nint filterStride, float* taps)
-        where TLanes : unmanaged, ILanes<TLanes>
+    private void Sum<TRow>(float* input, nint filter, float* taps)
+        where TRow : unmanaged, ILanes<TRow>
     {
-        KernelSums<TLanes> sums = KernelSums<TLanes>.Zero;
-        foreach (int window in windows)
+        nint rowStride = RowStride, channelStride = ChannelStride, filterStride = FilterStride;
+        float* fours = stackalloc float[4 * Taps], gradients = Gradient + filter;
+        byte* winners = Winners + filter;
+        KernelSums<TRow> sums = KernelSums<TRow>.Zero;
+        foreach (int window in Windows)
         {
-            float* x = input + places[window];
-            TLanes winner = TLanes.LoadBytes(winners + (window * filterStride)), passing = TLanes.Load(gradient + (window * filterStride));
-            sums.AddValues(WindowMaximum.GradientAt(1, winner, passing), x, rowStride, channelStride);
-            sums.AddValues(WindowMaximum.GradientAt(2, winner, passing), x + channelStride, rowStride, channelStride);
-            sums.AddValues(WindowMaximum.GradientAt(3, winner, passing), x + rowStride, rowStride, channelStride);
-            sums.AddValues(WindowMaximum.GradientAt(4, winner, passing), x + rowStride + channelStride, rowStride, channelStride);
+            nint place = window * filterStride;
+            GatherPositions(input + Places[window], rowStride, channelStride, fours);
+            TRow winner = TRow.LoadBytes(winners + place);
+            TRow gradient = TRow.SelectGreater(winner, TRow.Splat(WindowMaximum.Dead), TRow.Load(gradients + place), TRow.Zero);
+            sums.AddPicked(gradient, fours, TRow.Add(winner, TRow.Splat(WindowMaximum.IndexBase)));
         }
 
-        sums.Store(taps, TLanes.Count);
+        sums.Store(taps, TRow.Count);
+    }
+
+    /// <summary>For each tap what it meets at the window's four positions: neighbours in two rows of the patch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void GatherPositions(float* x, nint rowStride, nint channelStride, float* fours)
+    {
+        Vector128<float> first = FourPixels(x, channelStride), second = FourPixels(x + rowStride, channelStride);
+        Vector128<float> third = FourPixels(x + (2 * rowStride), channelStride), fourth = FourPixels(x + (3 * rowStride), channelStride);
+        StoreNeighbours(first, second, fours);
+        StoreNeighbours(second, third, fours + 12);
+        StoreNeighbours(third, fourth, fours + 24);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> FourPixels(float* x, nint stride) =>
+        stride == 1 ? Vector128.Load(x) : Vector128.Create(*x, x[stride], x[2 * stride], x[3 * stride]);
+
+    /// <summary>For each of three columns the top's pixel there and the next one, then the bottom's.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreNeighbours(Vector128<float> top, Vector128<float> bottom, float* fours)
+    {
+        Vector128<float> upper = Vector128.Create(-1, -1, 0, 0).AsSingle();
+        Vector128<int> middle = Vector128.Create(1, 2, 1, 2);
+        Vector128.ConditionalSelect(upper, top, Vector128.Shuffle(bottom, Vector128.Create(0, 1, 0, 1))).Store(fours);
+        Vector128.ConditionalSelect(upper, Vector128.Shuffle(top, middle), Vector128.Shuffle(bottom, middle)).Store(fours + 4);
+        Vector128.ConditionalSelect(upper, Vector128.Shuffle(top, Vector128.Create(2, 3, 2, 3)), bottom).Store(fours + 8);
     }
 }

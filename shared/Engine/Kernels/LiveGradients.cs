@@ -7,7 +7,7 @@ namespace Distributed.Engine.Kernels;
 /// The gradients that pass the pooling: of each 2x2 window only the winner gets any, and none where the pooled value is 0
 /// after ReLU. About one in six is left, and skipping the others loses nothing: they are zeros.
 ///
-/// Nothing is listed or moved: who lives is marked in bits, for the data's gradient by window, filters in words of 64 for each
+/// Nothing is listed: who lives is marked in bits, for the data's gradient by window, filters in words of 64 for each
 /// position, and for the weights' by filter, 64 windows to a word.
 /// </summary>
 internal static unsafe class LiveGradients

@@ -112,25 +112,17 @@ internal readonly unsafe ref struct RepeatedPatches
                 // The last pixel has no right neighbour that any window sees.
                 nint next = x < last ? pixel : 0;
                 TLanes bits = TLanes.Zero, toRight = bits, toAbove = bits, toFalling = bits, toRising = bits;
-                for (nint channel = 0; channel < channels; channel += TLanes.Count)
+                for (nint channel = 0; channel < whole; channel += TLanes.Count)
+                    Compare(data + channel, next, above, ref bits, ref toRight, ref toAbove, ref toFalling, ref toRising);
+                if (whole < channels)
                 {
-                    float* here = data + channel, over = here + above;
-                    TLanes value = TLanes.Load(here), beside = TLanes.Load(here + next), top = TLanes.Load(over), topBeside = TLanes.Load(over + next);
-                    if (channel == whole)
-                    {
-                        // What lies in the padding means nothing.
-                        value = TLanes.SelectGreater(kept, TLanes.Zero, value, TLanes.Zero);
-                        beside = TLanes.SelectGreater(kept, TLanes.Zero, beside, TLanes.Zero);
-                        top = TLanes.SelectGreater(kept, TLanes.Zero, top, TLanes.Zero);
-                        topBeside = TLanes.SelectGreater(kept, TLanes.Zero, topBeside, TLanes.Zero);
-                    }
-
-                    // Zero of either sign.
-                    bits = TLanes.OrDifference(bits, TLanes.SelectEqual(value, TLanes.Zero, TLanes.Zero, value), TLanes.Zero);
-                    toRight = TLanes.OrDifference(toRight, value, beside);
-                    toAbove = TLanes.OrDifference(toAbove, top, value);
-                    toFalling = TLanes.OrDifference(toFalling, top, beside);
-                    toRising = TLanes.OrDifference(toRising, topBeside, value);
+                    TLanes lastBits = TLanes.Zero, lastRight = lastBits, lastAbove = lastBits, lastFalling = lastBits, lastRising = lastBits;
+                    Compare(data + whole, next, above, ref lastBits, ref lastRight, ref lastAbove, ref lastFalling, ref lastRising);
+                    bits = Or(bits, kept, lastBits);
+                    toRight = Or(toRight, kept, lastRight);
+                    toAbove = Or(toAbove, kept, lastAbove);
+                    toFalling = Or(toFalling, kept, lastFalling);
+                    toRising = Or(toRising, kept, lastRising);
                 }
 
                 empty |= Bit(bits, x);
@@ -142,6 +134,25 @@ internal readonly unsafe ref struct RepeatedPatches
 
             (Empty, Right, Down, Falling, Rising) = (empty, right, down, falling, rising);
         }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Compare(
+            float* here, nint next, nint above, ref TLanes bits, ref TLanes toRight, ref TLanes toAbove, ref TLanes toFalling, ref TLanes toRising)
+        {
+            TLanes value = TLanes.Load(here), beside = TLanes.Load(here + next), top = TLanes.Load(here + above), topBeside = TLanes.Load(here + above + next);
+
+            // Zero of either sign.
+            bits = TLanes.OrDifference(bits, TLanes.SelectEqual(value, TLanes.Zero, TLanes.Zero, value), TLanes.Zero);
+            toRight = TLanes.OrDifference(toRight, value, beside);
+            toAbove = TLanes.OrDifference(toAbove, top, value);
+            toFalling = TLanes.OrDifference(toFalling, top, beside);
+            toRising = TLanes.OrDifference(toRising, topBeside, value);
+        }
+
+        /// <summary>What lies in the padding means nothing: only the lanes that are kept count.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TLanes Or(TLanes any, TLanes kept, TLanes bits) =>
+            TLanes.OrDifference(any, TLanes.SelectGreater(kept, TLanes.Zero, bits, TLanes.Zero), TLanes.Zero);
 
         // Without a branch, which nobody could predict at the edge of what is drawn.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -110,7 +110,11 @@ internal readonly unsafe struct Stack<TTop, TBottom, TRow>(TTop top, TBottom bot
     private readonly TTop _top = top;
     private readonly TBottom _bottom = bottom;
 
-    public static int Rows => TTop.Rows + TBottom.Rows;
+    public static int Rows
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => TTop.Rows + TBottom.Rows;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Stack<TTop, TBottom, TRow> Repeat(TRow row) => new(TTop.Repeat(row), TBottom.Repeat(row));

@@ -22,17 +22,11 @@ internal readonly unsafe ref struct SparseWeightGradient
     /// <summary>C, padded: floats from one pixel to the next.</summary>
     public required int ChannelStride { get; init; }
 
-    /// <summary>For each of up to 64 windows its place in x.</summary>
-    public required int* Windows { get; init; }
-
-    /// <summary>A row of <see cref="WindowMaximum"/>'s winners for each.</summary>
-    public required byte* Winners { get; init; }
+    /// <summary>For each filter and each of <see cref="LiveGradients.WordLength"/> windows where its winner's patch begins in x.</summary>
+    public required int* Places { get; init; }
 
     /// <summary>The gradient by the pooled values, likewise.</summary>
     public required float* Gradient { get; init; }
-
-    /// <summary>F, padded.</summary>
-    public required nint FilterStride { get; init; }
 
     /// <param name="filter">Whose gradients.</param>
     /// <param name="live">The windows in which it lives.</param>
@@ -55,17 +49,14 @@ internal readonly unsafe ref struct SparseWeightGradient
     private void AddChannels<TRow>(int channel, int filter, ulong live, float* weights, bool isFirst)
         where TRow : unmanaged, ILanes<TRow>
     {
-        nint rowStride = RowStride, channelStride = ChannelStride, filterStride = FilterStride;
-        float* x = Input + channel, gradient = Gradient + filter;
-        byte* winners = Winners + filter;
-        int* windows = Windows;
-        // By winner; the dead one does not occur.
-        nint* offsets = stackalloc nint[] { 0, 0, channelStride, rowStride, rowStride + channelStride };
+        nint rowStride = RowStride, channelStride = ChannelStride;
+        float* x = Input + channel, gradient = Gradient + (filter * LiveGradients.WordLength);
+        int* places = Places + (filter * LiveGradients.WordLength);
         KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
         for (; live != 0; live &= live - 1)
         {
-            nint window = BitOperations.TrailingZeroCount(live), place = window * filterStride;
-            sums.AddRows(TRow.Splat(gradient[place]), x + windows[window] + offsets[winners[place]], rowStride, channelStride);
+            nint window = BitOperations.TrailingZeroCount(live);
+            sums.AddRows(TRow.Splat(gradient[window]), x + places[window], rowStride, channelStride);
         }
 
         sums.Store(weights, channelStride);

@@ -35,13 +35,13 @@ internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
         TRow.Accumulate(ref _right, gradient, x + (2 * stride));
     }
 
-    /// <summary>Adds gradient times the single values x[0], x[stride], x[2 stride].</summary>
+    /// <summary>Adds gradient times, for each of the three taps, what the index picks of its four values.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void AddValues(TRow gradient, float* x, nint stride)
+    public void AddPicked(TRow gradient, float* fours, TRow index)
     {
-        TRow.Accumulate(ref _left, gradient, TRow.Splat(*x));
-        TRow.Accumulate(ref _middle, gradient, TRow.Splat(x[stride]));
-        TRow.Accumulate(ref _right, gradient, TRow.Splat(x[2 * stride]));
+        TRow.Accumulate(ref _left, gradient, TRow.Pick(fours, index));
+        TRow.Accumulate(ref _middle, gradient, TRow.Pick(fours + 4, index));
+        TRow.Accumulate(ref _right, gradient, TRow.Pick(fours + 8, index));
     }
 }
 
@@ -83,13 +83,13 @@ internal unsafe struct KernelSums<TRow>
         _bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
     }
 
-    /// <summary>Adds gradient times the pixels' single values.</summary>
+    /// <summary>Adds gradient times, for each tap, what the index picks of its four values.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void AddValues(TRow gradient, float* x, nint rowStride, nint channelStride)
+    public void AddPicked(TRow gradient, float* fours, TRow index)
     {
-        _top.AddValues(gradient, x, channelStride);
-        _middle.AddValues(gradient, x + rowStride, channelStride);
-        _bottom.AddValues(gradient, x + (2 * rowStride), channelStride);
+        _top.AddPicked(gradient, fours, index);
+        _middle.AddPicked(gradient, fours + 12, index);
+        _bottom.AddPicked(gradient, fours + 24, index);
     }
 }
 

@@ -36,7 +36,7 @@ internal static unsafe class TileTransform
         where TMap : ILinearMap
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float* half = stackalloc float[MaximumSide * MaximumSide * TLanes.Count];
+        float* memory = stackalloc float[HalfLength<TLanes>()], half = Align(memory);
         nint row = TMap.Inputs * TLanes.Count;
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
@@ -61,8 +61,8 @@ internal static unsafe class TileTransform
         where TMap : ILinearMap
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float* half = stackalloc float[MaximumSide * MaximumSide * TLanes.Count];
-        float* line = stackalloc float[MaximumSide * TLanes.Count];
+        float* memory = stackalloc float[HalfLength<TLanes>() + (MaximumSide * TLanes.Count)], half = Align(memory);
+        float* line = half + (MaximumSide * MaximumSide * TLanes.Count);
         nint row = TMap.Inputs * TLanes.Count;
         for (nint channel = 0; channel < channels; channel += TLanes.Count)
         {
@@ -76,6 +76,14 @@ internal static unsafe class TileTransform
             }
         }
     }
+
+    /// <summary>Floats for the largest square, and a line to align it in.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int HalfLength<TLanes>()
+        where TLanes : unmanaged, ILanes<TLanes> => (MaximumSide * MaximumSide * TLanes.Count) + ArenaPlan.Alignment;
+
+    /// <summary>The next cache line: a stack is aligned to 16 bytes only, and a vector across two lines is slow to store and slower to read back.</summary>
+    private static float* Align(float* memory) => (float*)(((nuint)memory + 63) & ~(nuint)63);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void ApplyToColumns<TMap, TLanes>(Square source, float* half)

@@ -31,11 +31,24 @@ internal static unsafe class WindowMaximum
         TRow.StoreBytes(winners, TRow.SelectGreater(best, TRow.Zero, winner, TRow.Splat(Dead)));
     }
 
-    /// <summary>The gradient by the convolution at a position: where it won, else 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TLanes GradientAt<TLanes>(int position, TLanes winner, TLanes gradient)
-        where TLanes : unmanaged, ILanes<TLanes> =>
-        TLanes.SelectEqual(winner, TLanes.Splat(position), gradient, TLanes.Zero);
+    /// <summary>The float of which a winner's number less 1 makes an index for <see cref="ILanes{TSelf}.Pick"/>: its last bit is one unit.</summary>
+    public const float IndexBase = (1 << 23) - 1;
+
+    /// <summary>For each filter where its winner's patch begins.</summary>
+    /// <param name="winners">Of a window; where it is dead, the place is any of the four.</param>
+    /// <param name="filters">A multiple of the lanes.</param>
+    /// <param name="window">Where the first position's patch begins, in floats.</param>
+    /// <param name="places">Receives a place for each filter.</param>
+    public static void Locate<TLanes>(byte* winners, int filters, int window, int rowStride, int channelStride, int* places)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int* positions = stackalloc int[] { window, window + channelStride, window + rowStride, window + rowStride + channelStride };
+        for (nint filter = 0; filter < filters; filter += TLanes.Count)
+        {
+            TLanes index = TLanes.Add(TLanes.LoadBytes(winners + filter), TLanes.Splat(IndexBase));
+            TLanes.Store((float*)places + filter, TLanes.Pick((float*)positions, index));
+        }
+    }
 
     /// <summary>db[o] = sum of the gradients over the windows that live, written unpadded.</summary>
     public static void SumBiasGradient<TLanes>(byte* winners, float* gradient, int stride, int windows, float* bias, int filters)

@@ -84,9 +84,19 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         WindowMaximum.SumBiasGradient<TLanes>(winners, gradient, filterStride, windows, pass.Gradient + _parameters.BiasOffset, _parameters.Filters);
         if (HasFewChannels)
         {
-            FewChannelsWeightGradient.Run<TLanes>(
-                pass.At(_source.Plane), _source.Plane.RowStride, _source.Plane.ChannelStride, _parameters.Channels, _convolution.Windows,
-                ((DirectPooledForward<TLanes>)_forward).Occupied(pass), winners, gradient, filterStride, weights, _parameters.Filters);
+            FewChannelsWeightGradient kernel = new()
+            {
+                Input = pass.At(_source.Plane),
+                RowStride = _source.Plane.RowStride,
+                ChannelStride = _source.Plane.ChannelStride,
+                Channels = _parameters.Channels,
+                Places = _convolution.Windows,
+                Windows = ((DirectPooledForward<TLanes>)_forward).Occupied(pass),
+                Winners = winners,
+                Gradient = gradient,
+                FilterStride = filterStride,
+            };
+            kernel.Write<TLanes>(weights, _parameters.Filters);
         }
 
         if (_sparse is null)

@@ -79,7 +79,9 @@ internal sealed unsafe class DirectPooledForward<TLanes> : PooledForward
             Pooled = pass.At(Convolution.Pooled),
             Winners = Convolution.WinnersAt(pass),
         };
-        int occupied = EmptyWindows.Part(kernel.Input, Convolution.Windows.AsSpan(0, windows), kernel.RowStride, kernel.ChannelStride, (int*)pass.At(_order));
+        int occupied = EmptyWindows.Part(
+            new(kernel.Input, kernel.RowStride, kernel.ChannelStride), Convolution.Source.SampleStride,
+            pass.Samples, Convolution.Pooled.Shape.Height, Convolution.Pooled.Shape.Width, (int*)pass.At(_order));
         *(int*)pass.At(_occupied) = occupied;
         kernel.Run<TLanes>(Order(pass, 0, occupied));
         kernel.RunEmpty<TLanes>(Order(pass, occupied, windows - occupied));
