@@ -94,6 +94,8 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         Send(new CoordinatorMessage { Weights = new Weights { Id = ToWire(order), Chunk = (uint)chunk + 1 } }, _chunks!.Of(weights, chunk), _run!.Options.Wire);
     }
 
+    public void ForgetWeights() => _ahead = default;
+
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
@@ -113,6 +115,9 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         }
 
         step.WeightsCame = _chunks is { } chunks && _ahead == (order.Epoch, order.Step, chunks.Count);
+        // The worker keeps them for one order.
+        if (step.WeightsCame)
+            ForgetWeights();
         if (_shared?.TrySend(_order) != true)
             Send(_order.Clone(), step.WeightsCame ? default : weights.Bytes, run.Options.Wire);
     }

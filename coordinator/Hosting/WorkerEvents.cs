@@ -7,7 +7,7 @@ namespace Distributed.Coordinator.Hosting;
 /// <summary>What a worker's answers are to the step loop, by whatever way they came.</summary>
 internal static class WorkerEvents
 {
-    /// <param name="gradient">A partial's gradient: P float32 values, little-endian.</param>
+    /// <param name="gradient">A partial's gradient: P float32 values, little-endian, or a chunk of them.</param>
     /// <param name="wire">What it has travelled as; null: it lies in shared memory.</param>
     /// <returns>Null if it is no answer, or not in order.</returns>
     public static RunEvent? Read(int worker, WorkerMessage message, ReadOnlyMemory<byte> gradient, WirePrecision? wire)
@@ -32,7 +32,7 @@ internal static class WorkerEvents
         arrived.Order = FromWire(partial.Id);
         arrived.Node = TreeNode.FromCode(partial.Node);
         arrived.Gradient = gradient;
-        arrived.Chunk = partial.Chunk == 0 ? null : (int)partial.Chunk - 1;
+        arrived.Chunk = partial.Chunk == 0 ? null : (int)Math.Min(partial.Chunk, int.MaxValue) - 1;
         arrived.LossSum = partial.LossSum;
         arrived.Correct = (int)partial.Correct;
         arrived.Samples = (int)partial.Samples;

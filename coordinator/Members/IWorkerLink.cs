@@ -38,9 +38,14 @@ internal interface IWorkerLink
     /// sent before.
     /// </summary>
     /// <param name="order">That step's, but for the membership's version.</param>
-    /// <param name="weights">P parameters, of which the chunk's are left as they are until that step is complete.</param>
+    /// <param name="weights">P parameters, of which the chunk's are left as they are until the worker has answered that step's order, or <see cref="ForgetWeights"/>.</param>
     /// <param name="chunk">From 0, in order.</param>
     void SendWeights(OrderId order, VectorBuffer weights, int chunk)
+    {
+    }
+
+    /// <summary>What was sent in chunks may change before it is written: the next order is to bring its weights whole.</summary>
+    void ForgetWeights()
     {
     }
 

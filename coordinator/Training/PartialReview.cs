@@ -21,7 +21,9 @@ internal sealed class PartialReview(RunDefinition run)
         (int first, int end) = run.Tree.Range(partial.Node);
         for (int shard = first; shard < end; shard++)
             expected += run.Plan.MicrobatchSamples(shard, partial.Order.Step);
-        (int from, int to) = partial.Chunk is not { } chunk ? (0, run.Model.ParameterCount) : chunk < run.Chunks?.Count ? run.Chunks[chunk] : (0, 0);
+        if (partial.Chunk is { } cut && !(cut >= 0 && cut < run.Chunks?.Count))
+            return new PartialFault($"its gradient comes in a chunk {cut + 1L}, which this run has not", IsNonFinite: false);
+        (int from, int to) = partial.Chunk is not { } chunk ? (0, run.Model.ParameterCount) : run.Chunks![chunk];
         int bytes = (to - from) * sizeof(float);
         string? fault = partial.Gradient.Length != bytes ? $"its gradient has {partial.Gradient.Length} bytes, not {bytes}"
             : partial.Wire is { } wire && wire != run.Options.Wire ? $"its gradient has come as {wire.Word()}, not {run.Options.Wire.Word()} (--wire)"

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Distributed.Coordinator.Members;
 using Distributed.Reduction;
 using Partial = Distributed.Reduction.Partial;
 
@@ -65,6 +66,13 @@ internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster 
     {
         long start = Stopwatch.GetTimestamp();
         int chunk = update.Done;
+        if (chunk == 0)
+        {
+            // Their memory is about to change, and may still wait for a worker that has had no order in this step: should it get one, then with whole weights.
+            foreach (IWorkerLink link in roster.Links)
+                link.ForgetWeights();
+        }
+
         _reduction.Add(chunk, _sum.Values);
         if (review.FindNonFinite(_sum, chunks[chunk]) is { } where)
             throw PartialReview.Diverged(where, _order);

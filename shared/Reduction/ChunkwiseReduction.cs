@@ -74,7 +74,7 @@ public sealed class ChunkwiseReduction(ReductionTree tree, VectorChunks chunks, 
             return;
         }
 
-        Span<float> other = (_rights[node.Level] ??= new float[chunks.Size]).AsSpan(0, sum.Length);
+        Span<float> other = (_rights[node.Level] ??= new float[Math.Min(chunks.Size, chunks.Length)]).AsSpan(0, sum.Length);
         Add(right, first, other);
         PartialSum.Add(sum, other, precision);
     }

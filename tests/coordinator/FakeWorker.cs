@@ -74,10 +74,11 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
         Assert.Equal(_chunksOfWeights.Count, chunk);
         _chunksOfWeights.Add(chunk);
         _ahead = order;
-        _weightsAhead ??= new VectorBuffer(weights.Length);
-        (int first, int end) = _run.Chunks![chunk];
-        weights.Values[first..end].CopyTo(_weightsAhead.Values[first..end]);
+        // Read as late as it can be: what is sent waits in the memory it was in.
+        _weightsAhead = weights;
     }
+
+    public void ForgetWeights() => _chunksOfWeights.Clear();
 
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
@@ -85,6 +86,8 @@ internal sealed class FakeWorker(int id, RunInbox inbox, string? name = null) : 
         {
             Assert.True(_weightsAhead!.Values.SequenceEqual(weights.Values), "other weights came ahead than the step is ordered with");
             StepsAhead++;
+            // Kept for one order.
+            _chunksOfWeights.Clear();
         }
 
         if (KeepsOrders)

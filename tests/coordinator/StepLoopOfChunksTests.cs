@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
+using Distributed.Coordinator.Hosting;
 using Distributed.Coordinator.Status;
 using Distributed.Coordinator.Training;
+using Distributed.Protos;
 
 namespace Distributed.Tests;
 
@@ -71,6 +73,8 @@ public sealed class StepLoopOfChunksTests() : StepLoopTests(takesChunks: true)
     [InlineData(0)]
     [InlineData(2)]
     [InlineData(99)]
+    [InlineData(int.MaxValue)]
+    [InlineData(-5)]
     public async Task Chunk_OutOfOrder_IsRefusedByNameAndTheWorkerGivenUp(int instead)
     {
         RunResult expected = await RunWholeAsync();
@@ -82,6 +86,18 @@ public sealed class StepLoopOfChunksTests() : StepLoopTests(takesChunks: true)
         });
         Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
         Assert.Contains("refused", bad!.CloseReason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(uint.MaxValue)]
+    public void Chunk_InARunWithWholeVectors_IsAFault(uint chunk)
+    {
+        using TinyRun tiny = new(train: 32, test: 8);
+        RunDefinition run = new(new RunOptions { BatchSize = 32, Shards = 8, ChunkBytes = 0 }, tiny.Dataset, tiny.Model);
+        PartialArrived arrived = new(1);
+        WorkerEvents.Fill(arrived, new Protos.Partial { Id = new StepId(), Chunk = chunk }, default);
+        Assert.Contains("which this run has not", new PartialReview(run).FindFault(arrived)!.Text, StringComparison.Ordinal);
     }
 
     [Fact]

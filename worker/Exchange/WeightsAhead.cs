@@ -21,6 +21,8 @@ internal sealed class WeightsAhead(VectorPool pool, VectorChunks? chunks, WirePr
     {
         if (isBfloat16 != (precision == WirePrecision.Bf16))
             throw new IOException($"the coordinator's weights have not come as {precision.Word()}");
+        if (chunk.Id is null)
+            throw new IOException("the coordinator's weights are of no step");
         // The first takes back what has come before: the coordinator has begun anew.
         if (chunk.Chunk == 1)
             (_came, _of) = (0, (chunk.Id.Epoch, chunk.Id.Step));
@@ -36,8 +38,10 @@ internal sealed class WeightsAhead(VectorPool pool, VectorChunks? chunks, WirePr
 
     /// <summary>The whole weights of a step, now the caller's.</summary>
     /// <exception cref="IOException">They have not come.</exception>
-    public IMemoryOwner<byte> Take(StepId step)
+    public IMemoryOwner<byte> Take(StepId? step)
     {
+        if (step is null)
+            throw new IOException("the coordinator's order is of no step");
         if (_weights is not { } weights || _came != chunks!.Count || _of != (step.Epoch, step.Step))
             throw new IOException($"the coordinator ordered step {step.Step + 1} without its weights");
         (_weights, _came) = (null, 0);
