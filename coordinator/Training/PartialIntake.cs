@@ -28,7 +28,7 @@ internal sealed class PartialIntake(
     private Partial? _sum;
     private OrderId _order;
 
-    // Made when first needed: it takes memory for five vectors.
+    // Made when first needed: it takes memory for several vectors.
     private StagedStep? _stages;
     private bool _isStaged;
 
@@ -108,7 +108,8 @@ internal sealed class PartialIntake(
         if (!isDue || !steps.IsAwaited(partial.Worker, partial.Order.MembershipVersion, partial.Node))
             return Drop(partial);
         bool isBegun = _begun.TryGetValue(partial.Node, out (Partial Partial, int Worker, int Chunks) begun);
-        if (partial.Chunk > 0 && !isBegun)
+        // The rest of one that was refused.
+        if (partial.Chunk > 0 && !isBegun && steps.FindRefused(partial.Node) == partial.Worker)
             return Drop(partial);
         if ((_review.FindFault(partial) ?? PartialReview.FindGap(partial, isBegun ? begun.Chunks : null)) is { } fault)
             return Refuse(partial, fault);

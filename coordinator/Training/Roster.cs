@@ -27,7 +27,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
     /// <summary>Leases that passed from one worker to another.</summary>
     public int LeasesMoved { get; private set; }
 
-    /// <summary>Whether vectors go to a member in chunks.</summary>
+    /// <summary>Whether vectors go to any member in chunks.</summary>
     public bool TakesChunks { get; private set; }
 
     /// <summary>To members and candidates.</summary>

@@ -60,7 +60,11 @@ internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster 
     public StepTotals Sum() => _reduction.AddCounts();
 
     /// <summary>The step is over: makes its weights the weights.</summary>
-    public void Commit() => update.Commit();
+    public void Commit()
+    {
+        update.Commit();
+        _reduction.End();
+    }
 
     private void Update()
     {

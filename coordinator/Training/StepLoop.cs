@@ -372,8 +372,9 @@ internal sealed class StepLoop
     private void Add(PartialArrived partial)
     {
         IntakeResult result = _intake.Take(partial, IsDue(partial.Order, State.Training));
+        // A partial that comes in chunks counts once.
         if (result.Verdict == Verdict.Stale)
-            _staleAnswers++;
+            _staleAnswers += partial.Chunk is null or 0 ? 1 : 0;
         else
             _clock.NoteAnswer(partial.Worker, partial.Compute);
         if (result.Verdict == Verdict.Accepted)

@@ -17,14 +17,16 @@ public sealed class ChunkwiseReduction(ReductionTree tree, VectorChunks chunks, 
     /// <summary>How many chunks every partial has: those can be added.</summary>
     public int Available => AvailableAt(tree.Root);
 
-    /// <summary>Forgets the last step and starts one.</summary>
+    /// <summary>Starts a step; the last one has ended.</summary>
     /// <param name="activeShards">The shards 0 to this have samples in the step; the ones above contribute nothing.</param>
-    public void Begin(int activeShards)
+    public void Begin(int activeShards) => _activeShards = activeShards;
+
+    /// <summary>Forgets the step, all of whose partials are whole, and gives them back.</summary>
+    public void End()
     {
         foreach ((Partial partial, _) in _arrived.Values)
             pool.Return(partial);
         _arrived.Clear();
-        _activeShards = activeShards;
     }
 
     /// <summary>More of a node's sums is in.</summary>

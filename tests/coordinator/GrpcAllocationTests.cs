@@ -10,7 +10,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Distributed.Tests;
 
-/// <summary>The same of a step whose vectors of 373 KB go over gRPC, with a worker in a process of its own.</summary>
+/// <summary>
+/// What <see cref="AllocationTests"/> counts, of a step whose vectors of 373 KB go over gRPC, with a worker in a process of its own:
+/// here it is the libraries that allocate, and the test bounds it.
+/// </summary>
 /// <remarks>
 /// What is left, about 5 KB, is mostly the libraries': for each write to the socket the list of its buffers (IOVector[], GCHandle[]
 /// of System.Net.Sockets), and the state of each call that has to wait (Kestrel's flushes, gRPC's reading and writing of a message).

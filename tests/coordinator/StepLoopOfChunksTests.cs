@@ -42,6 +42,25 @@ public sealed class StepLoopOfChunksTests() : StepLoopTests(takesChunks: true)
         Assert.Equal(1, _journal.Count(JournalKind.Evicted));
     }
 
+    /// <summary>
+    /// An epoch's last step is one worker's alone. The others have its weights all the same, in memory that its update has begun to
+    /// change when that worker is lost.
+    /// </summary>
+    [Fact]
+    public async Task Worker_IdleInAStepUntilAnotherIsLost_ComputesWithTheStepsOwnWeights()
+    {
+        RunResult expected = await RunWholeAsync();
+        RunResult actual = await RunAsync(3, workers => workers[0].OnChunk = chunk =>
+        {
+            if (chunk.Order is not { Epoch: 0, Step: 3 } || chunk.Chunk < 2)
+                return [chunk];
+            if (chunk.Chunk == 2)
+                _inbox.Post(new WorkerLeft(1, "it was shot"));
+            return [];
+        });
+        Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -98,6 +117,20 @@ public sealed class StepLoopOfChunksTests() : StepLoopTests(takesChunks: true)
         PartialArrived arrived = new(1);
         WorkerEvents.Fill(arrived, new Protos.Partial { Id = new StepId(), Chunk = chunk }, default);
         Assert.Contains("which this run has not", new PartialReview(run).FindFault(arrived)!.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Chunk_MissingAtTheStart_IsNamed()
+    {
+        RunResult expected = await RunWholeAsync();
+        FakeWorker? bad = null;
+        RunResult actual = await RunAsync(2, workers =>
+        {
+            bad = workers[0];
+            bad.OnChunk = static chunk => chunk.Chunk == 0 ? [] : [chunk];
+        });
+        Assert.Equal(expected.WeightsSha256, actual.WeightsSha256);
+        Assert.Contains("chunk 2 after 0 chunks", bad!.CloseReason, StringComparison.Ordinal);
     }
 
     [Fact]

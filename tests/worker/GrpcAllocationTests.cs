@@ -9,7 +9,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Distributed.Tests;
 
-/// <summary>The same of a step whose vectors of 373 KB go over gRPC, with a coordinator in a process of its own.</summary>
+/// <summary>
+/// What <see cref="AllocationTests"/> counts, of a step whose vectors of 373 KB go over gRPC, with a coordinator in a process of its own:
+/// here it is the libraries that allocate, and the test bounds it.
+/// </summary>
 /// <remarks>
 /// What is left, about 7 KB, is mostly the libraries': for each HTTP/2 frame of 16 KB that is sent an entry in the connection's queue
 /// and its task (WriteQueueEntry, Task of System.Net.Http), and the state of each call that has to wait (Http2Stream, Grpc.Net.Client).

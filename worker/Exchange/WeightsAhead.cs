@@ -15,12 +15,13 @@ internal sealed class WeightsAhead(VectorPool pool, VectorChunks? chunks, WirePr
     private int _came;
 
     /// <exception cref="IOException">It is not the chunk that is to come, or of another length.</exception>
+    /// <exception cref="RunFailedException">It has come in another precision than the run's: so would all that follow.</exception>
     /// <param name="values">Float32 values.</param>
     /// <param name="isBfloat16">Whether they came as bfloat16.</param>
     public void Add(Weights chunk, ReadOnlyMemory<byte> values, bool isBfloat16)
     {
         if (isBfloat16 != (precision == WirePrecision.Bf16))
-            throw new IOException($"the coordinator's weights have not come as {precision.Word()}");
+            throw new RunFailedException($"could not carry out an order: the weights have not come as {precision.Word()}");
         if (chunk.Id is null)
             throw new IOException("the coordinator's weights are of no step");
         // The first takes back what has come before: the coordinator has begun anew.
