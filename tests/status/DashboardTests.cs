@@ -76,6 +76,20 @@ public sealed class DashboardTests(Browser browser) : IClassFixture<Browser>
     }
 
     [Fact]
+    public async Task Page_WithTheWholeCurveBeforeTheResult_StillShowsTheResult()
+    {
+        await using ShownRun run = await ShownRun.StartAsync();
+        run.MakeSteps();
+        await using ShownPage page = await browser.OpenAsync(run.Address);
+        await page.UntilStateAsync("evaluating");
+        await page.UntilAsync("document.getElementById('loss-chart').getAttribute('aria-label')?.includes('4 steps')");
+        run.Score();
+        await page.UntilAsync("!document.getElementById('result').hidden");
+        Assert.Contains("of 45 test images recognised", await page.TextAsync("#result-text"), StringComparison.Ordinal);
+        page.CheckClean();
+    }
+
+    [Fact]
     public async Task Page_OfARunThatEndsWithItsCoordinator_StaysOnTheResult()
     {
         await using ShownRun run = await ShownRun.StartAsync();

@@ -43,8 +43,15 @@ internal sealed class ShownRun : IAsyncDisposable
         return run;
     }
 
-    /// <summary>The data is there, two workers have joined, and one epoch of four steps has been made.</summary>
+    /// <summary>The data is there, two workers have joined, and one epoch of four steps has been made and scored.</summary>
     public void Train()
+    {
+        MakeSteps();
+        Score();
+    }
+
+    /// <summary>As <see cref="Train"/>, but the test set is still being scored.</summary>
+    public void MakeSteps()
     {
         Monitor.Run = new RunDefinition(Options, _tiny.Dataset, _tiny.Model);
         Monitor.Begin([], new Phases());
@@ -79,6 +86,11 @@ internal sealed class ShownRun : IAsyncDisposable
 
         Monitor.Publish(new RunSnapshot(1, 4, 4, 0.5, 0.75, 1000));
         Monitor.Enter(RunState.Evaluating);
+    }
+
+    /// <summary>The epoch's result is there.</summary>
+    public void Score()
+    {
         EvaluationResult test = new(0.25, 40, [.. _tiny.Dataset.Test.Labels.Select(static (label, i) => i % 9 == 0 ? (byte)((label + 1) % 4) : label)]);
         Monitor.AddEpoch(new EpochReport(1, 4, 4, 128, 0.1, 1000, 0.5, 0.75, test.Loss, test.Accuracy, new string('a', 64)), test, TimeSpan.FromMilliseconds(10));
     }
