@@ -14,8 +14,7 @@ namespace Distributed.Coordinator.Hosting;
 /// The exchange with one worker over its gRPC stream; orders go over shared memory once it has opened what it was offered.
 /// </summary>
 /// <param name="exchange">Null: no shared memory is offered.</param>
-/// <param name="isNear">The worker is on this host, or calls through something that is.</param>
-internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, bool isNear, TimeProvider time) : IWorkerLink, IDisposable
+internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedExchange? exchange, TimeProvider time) : IWorkerLink, IDisposable
 {
     private static readonly Frame<CoordinatorMessage> Heartbeat = Frame.Of(new CoordinatorMessage { Heartbeat = new Heartbeat() });
 
@@ -66,7 +65,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         Welcome welcome = run.CreateWelcome(Member.Id, membershipVersion);
         _offered = exchange?.TryCreateChannel(Member.Id, Member.Threads, run);
         welcome.SharedMemory = _offered?.Describe();
-        _chunks = isNear && run.Options.ChunkBytes is null ? null : run.Chunks;
+        _chunks = Member.IsNear && run.Options.ChunkBytes is null ? null : run.Chunks;
         welcome.ChunkValues = (uint)(_chunks?.Size ?? 0);
         Send(new CoordinatorMessage { Welcome = welcome });
     }
@@ -82,7 +81,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         _shared = _offered;
         _shared.Open();
         _shared.Heard = () => Hear();
-        Member = Member with { Exchange = ExchangeKind.SharedMemory };
+        Member = Member with { Exchange = ExchangeKind.SharedMemory, IsNear = true };
         return _shared;
     }
 

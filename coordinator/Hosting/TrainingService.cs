@@ -37,8 +37,8 @@ internal sealed class TrainingService(
             return;
         }
 
-        Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer);
-        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), hello.SharedMemory ? seam.Shared : null, IsNear(call.Connection.RemoteIpAddress), time);
+        Member member = new(Interlocked.Increment(ref s_lastId), hello.Name, (int)hello.Threads, hello.InstructionSet, context.Peer) { IsNear = IsNear(call.Connection.RemoteIpAddress) };
+        using GrpcWorkerLink link = new(member, MessageLimit.Of(call), hello.SharedMemory ? seam.Shared : null, time);
         inbox.Post(new WorkerCalled(link));
         using CancellationTokenSource exchange = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, link.Closed);
         Task writing = link.WriteToAsync(responseStream, options.HeartbeatInterval, exchange.Token);

@@ -6,9 +6,11 @@ namespace Distributed.Coordinator.Members;
 /// Gives each worker as many shards as it is measured to be fast for, so that no step waits for the slowest machine. It
 /// changes the shares only for a clear gain, and looks whether the gain has come: where it has not (two workers on the same
 /// cores take time from each other, which no measurement of either tells) it goes back, and does not try the same again soon
-/// unless the speeds have changed. Decides alone; time comes to it as the durations of steps.
+/// unless the speeds have changed. Where workers of one host have more threads than it has cores, it tries fewer of them: each
+/// packs the weights for itself and fills caches that the next one empties. Decides alone; time comes to it as the durations of steps.
 /// </summary>
-internal sealed class LeaseBalancer(int shards)
+/// <param name="cores">Of the host of this process and its near workers.</param>
+internal sealed class LeaseBalancer(int shards, int cores)
 {
     /// <summary>After workers came or went, nothing is changed for so long: caches are cold and data is on its way.</summary>
     public static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(1);
@@ -19,6 +21,9 @@ internal sealed class LeaseBalancer(int shards)
 
     // A change that made steps longer than this was none for the better.
     private const double Tolerated = 1.02;
+
+    // Fewer workers must be worth it: to see them all at work is what they were started for.
+    private const double ToleratedOfFewer = 0.97;
 
     // What is obviously bad is not endured for a whole window.
     private const double Unbearable = 1.5;
@@ -44,6 +49,9 @@ internal sealed class LeaseBalancer(int shards)
     private double[] _rounds = [];
     private int[] _better = [];
     private Trial? _trial;
+
+    // Fewer workers were no better: when to try them again.
+    private (long RetryAt, int Doublings) _fewer;
     private long _step;
     private long _dealtAt;
     private int _wantedSteps;
@@ -58,6 +66,7 @@ internal sealed class LeaseBalancer(int shards)
     {
         _trial = null;
         _failures.Clear();
+        _fewer = default;
         _idleSteps.Clear();
         _warmedUp = TimeSpan.Zero;
         BeginDeal();
@@ -110,13 +119,17 @@ internal sealed class LeaseBalancer(int shards)
         {
             if (!_steps.IsComplete)
                 return null;
-            if (seconds > trial.Seconds * Tolerated)
+            if (seconds > trial.Seconds * (trial.IsOfFewer ? ToleratedOfFewer : Tolerated))
                 return GoBack(trial, shares);
             Remember(shares, trial.From, _speeds);
             _trial = null;
         }
 
-        LeasePlanner.ShareBySpeed(shards, _speeds, _better);
+        bool isCrowded = LeasePlanner.ShareAmongFewer(members, shares, cores, _better);
+        if (isCrowded && _step >= _fewer.RetryAt)
+            return _steps.IsComplete ? Try(shares, seconds, isOfFewer: true) : null;
+
+        LeasePlanner.ShareBySpeed(shards, _speeds, _better, members, isCrowded ? int.MaxValue : cores);
         double now = Predict(shares.AsSpan());
         double gain = now - Predict(_better);
         if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares.AsSpan(), _better))
@@ -127,14 +140,22 @@ internal sealed class LeaseBalancer(int shards)
 
         if (_wantedSteps < StepsToBelieve && _wantedSeconds < SecondsToBelieve)
             return null;
-        _trial = new Trial(shares, [.. _speeds], seconds);
+        return Try(shares, seconds, isOfFewer: false);
+    }
+
+    private ImmutableArray<int> Try(ImmutableArray<int> shares, double seconds, bool isOfFewer)
+    {
+        _trial = new Trial(shares, [.. _speeds], seconds, isOfFewer);
         BeginDeal();
         return [.. _better];
     }
 
     private ImmutableArray<int> GoBack(Trial trial, ImmutableArray<int> shares)
     {
-        Remember(trial.From, shares, trial.Speeds);
+        if (trial.IsOfFewer)
+            _fewer = (_step + ((long)RetryAfterSteps << _fewer.Doublings), Math.Min(_fewer.Doublings + 1, MostDoublings));
+        else
+            Remember(trial.From, shares, trial.Speeds);
         _trial = null;
         BeginDeal();
         return trial.From;
@@ -238,7 +259,8 @@ internal sealed class LeaseBalancer(int shards)
     /// <param name="From">The shares before.</param>
     /// <param name="Speeds">As measured under them.</param>
     /// <param name="Seconds">A step's under them.</param>
-    private sealed record Trial(ImmutableArray<int> From, WorkerSpeed[] Speeds, double Seconds);
+    /// <param name="IsOfFewer">Whether it is about fewer workers on the same cores, of which speeds measured before say nothing.</param>
+    private sealed record Trial(ImmutableArray<int> From, WorkerSpeed[] Speeds, double Seconds, bool IsOfFewer);
 
     /// <param name="Speeds">As measured before the move that brought nothing.</param>
     /// <param name="RetryAt">The step from which on it may be tried again though nothing has changed.</param>

@@ -12,6 +12,9 @@ internal sealed record Member(int Id, string Name, int Threads, string Instructi
 {
     /// <summary>How its orders and answers travel: one of <see cref="ExchangeKind"/>'s.</summary>
     public string Exchange { get; init; } = ExchangeKind.Grpc;
+
+    /// <summary>It is on the coordinator's host, whose cores it shares with others there, or calls through something that is.</summary>
+    public bool IsNear { get; init; }
 }
 
 /// <summary>

@@ -12,7 +12,7 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 {
     private readonly Dictionary<int, Peer> _candidates = [];
     private readonly Dictionary<int, Peer> _members = [];
-    private readonly LeaseBalancer _balancer = new(run.Options.Shards);
+    private readonly LeaseBalancer _balancer = new(run.Options.Shards, Environment.ProcessorCount);
     private ImmutableArray<Member> _dealtTo = [];
     private bool _hasDealt;
     private (Membership? Of, ImmutableArray<int> Shares) _counted;

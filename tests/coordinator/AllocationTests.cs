@@ -50,7 +50,7 @@ public sealed class AllocationTests
         RunInbox inbox = new(exchange.Bell);
         DefaultHttpContext call = new();
         MessageLimit.Impose(call);
-        using GrpcWorkerLink link = new(new Member(1, "near", 1, "none", "here"), MessageLimit.Of(call), exchange, isNear: true, TimeProvider.System);
+        using GrpcWorkerLink link = new(new Member(1, "near", 1, "none", "here"), MessageLimit.Of(call), exchange, TimeProvider.System);
         using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         Stream stream = new();
         Task writing = link.WriteToAsync(stream, TimeSpan.FromMinutes(10), ended.Token);

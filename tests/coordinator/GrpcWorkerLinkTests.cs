@@ -74,7 +74,7 @@ public sealed class GrpcWorkerLinkTests : IDisposable
     {
         DefaultHttpContext call = new();
         MessageLimit.Impose(call);
-        GrpcWorkerLink link = new(new Member(1, "one", 1, "none", "there"), MessageLimit.Of(call), exchange: null, isNear, TimeProvider.System);
+        GrpcWorkerLink link = new(new Member(1, "one", 1, "none", "there") { IsNear = isNear }, MessageLimit.Of(call), exchange: null, TimeProvider.System);
         link.Welcome(_run, membershipVersion: 1);
         link.Settle(sharesMemory: false);
         return link;

@@ -133,6 +133,84 @@ public sealed class LeaseBalancerTests
         }
     }
 
+    [Theory]
+    [InlineData(4, 1, 2, new[] { 4, 4, 0, 0 })]
+    [InlineData(8, 1, 2, new[] { 4, 4, 0, 0, 0, 0, 0, 0 })]
+    [InlineData(2, 2, 2, new[] { 8, 0 })]
+    [InlineData(3, 2, 4, new[] { 4, 4, 0 })]
+    public void Workers_WithMoreThreadsThanCores_LeaveTheWorkToAsManyAsThereAreCoresFor(int workers, int threads, int cores, int[] expected)
+    {
+        Cluster cluster = CreateCrowd(workers, threads, cores, believed: cores);
+        double before = cluster.Pace(500);
+        cluster.Run(4000);
+        Assert.Equal(expected, cluster.Shares);
+        Assert.Equal(1, cluster.Changes);
+        Assert.True(cluster.Pace(100) < before);
+    }
+
+    [Fact]
+    public void Workers_WithMoreCoresThanBelieved_AllKeepTheirWorkAndAreDisturbedRarely()
+    {
+        Cluster cluster = CreateCrowd(workers: 4, threads: 1, cores: 4, believed: 2);
+        cluster.Run(20_000);
+        Assert.Equal([2, 2, 2, 2], cluster.Shares);
+        Assert.InRange(cluster.Changes, 2, 16);
+    }
+
+    [Fact]
+    public void WorkerOfFew_ThatBecomesSlow_IsRelievedByOneThatHadNothing()
+    {
+        Cluster cluster = CreateCrowd(workers: 4, threads: 1, cores: 2, believed: 2, slow: 1);
+        cluster.Run(3000);
+        Assert.Equal([4, 4, 0, 0], cluster.Shares);
+        cluster.Speeds[1] = cluster.Speeds[1] with { Round = 20e-3 };
+        cluster.Run(1000);
+        Assert.Equal(0, cluster.Shares[1]);
+        Assert.Equal(2, cluster.Shares.Count(static share => share > 0));
+    }
+
+    [Theory]
+    [InlineData(new[] { 2, 2, 2, 2 }, 1, 2, new[] { 4, 4, 0, 0 })]
+    [InlineData(new[] { 3, 3, 2, 0 }, 1, 2, new[] { 4, 4, 0, 0 })]
+    [InlineData(new[] { 0, 3, 3, 2 }, 1, 2, new[] { 0, 4, 4, 0 })]
+    [InlineData(new[] { 2, 2, 2, 2 }, 3, 2, new[] { 8, 0, 0, 0 })]
+    [InlineData(new[] { 2, 2, 2, 2 }, 2, 7, new[] { 4, 2, 2, 0 })]
+    [InlineData(new[] { 2, 2, 2, 2 }, 1, 4, null)]
+    [InlineData(new[] { 4, 4, 0, 0 }, 1, 2, null)]
+    [InlineData(new[] { 8, 0, 0, 0 }, 3, 2, null)]
+    public void Shares_AmongFewer_AreEvenAndFitTheCores(int[] shares, int threads, int cores, int[]? expected)
+    {
+        ImmutableArray<Member> members = [.. Enumerable.Range(1, shares.Length).Select(id => new Member(id, "", threads, "", "") { IsNear = true })];
+        int[] fewer = new int[shares.Length];
+        Assert.Equal(expected is not null, LeasePlanner.ShareAmongFewer(members, [.. shares], cores, fewer));
+        Assert.Equal(expected ?? shares, fewer);
+    }
+
+    [Fact]
+    public void Shares_AmongFewer_LeaveWorkersElsewhereAlone()
+    {
+        ImmutableArray<Member> members = [.. Enumerable.Range(1, 4).Select(static id => new Member(id, "", 1, "", "") { IsNear = id > 1 })];
+        int[] fewer = new int[4];
+        Assert.True(LeasePlanner.ShareAmongFewer(members, [5, 1, 1, 1], cores: 2, fewer));
+        Assert.Equal([5, 2, 1, 0], fewer);
+    }
+
+    /// <summary>Workers on one host: those at work divide its cores, and each of them costs 0.15 ms a step whatever it has.</summary>
+    /// <param name="believed">Cores that the balancer takes it to have.</param>
+    /// <param name="slow">A worker that is as slow as its speed says and takes no core from the others; none if negative.</param>
+    private static Cluster CreateCrowd(int workers, int threads, int cores, int believed, int slow = -1)
+    {
+        const double fixedCost = 0.15e-3;
+        Cluster cluster = new(
+            8, [.. Enumerable.Repeat(new WorkerSpeed(threads, 0.2e-3, 0.05e-3), workers)], noise: 0.05, cores: believed, areNear: true);
+        cluster.Disturb = (_, worker, compute) =>
+        {
+            double load = (double)cluster.Shares.Count(static share => share > 0) * threads / cores;
+            return worker == slow && compute > 10e-3 ? compute : (compute + fixedCost) * Math.Max(1, load);
+        };
+        return cluster;
+    }
+
     [Fact]
     public void Cluster_InItsFirstSecond_ChangesNothing()
     {
@@ -171,11 +249,11 @@ public sealed class LeaseBalancerTests
         private readonly double _noise;
         private readonly int _shards;
 
-        public Cluster(int shards, WorkerSpeed[] speeds, double noise, int seed = 1)
+        public Cluster(int shards, WorkerSpeed[] speeds, double noise, int seed = 1, int cores = 1, bool areNear = false)
         {
             (_shards, Speeds, _noise, _random) = (shards, speeds, noise, new Random(seed));
-            _members = [.. speeds.Select(static (speed, rank) => new Member(rank + 1, $"w{rank + 1}", speed.Threads, "", ""))];
-            _balancer = new LeaseBalancer(shards);
+            _members = [.. speeds.Select((speed, rank) => new Member(rank + 1, $"w{rank + 1}", speed.Threads, "", "") { IsNear = areNear })];
+            _balancer = new LeaseBalancer(shards, cores);
             Shares = _balancer.Deal(_members);
         }
 
@@ -216,6 +294,14 @@ public sealed class LeaseBalancerTests
                 _balancer.Note(CollectionsMarshal.AsSpan(timings), exchange);
                 Now += exchange.TotalSeconds;
             }
+        }
+
+        /// <summary>Seconds a step, on average over so many.</summary>
+        public double Pace(int steps)
+        {
+            double start = Now;
+            Run(steps);
+            return (Now - start) / steps;
         }
 
         /// <summary>A step's, without noise.</summary>
