@@ -12,6 +12,7 @@ namespace Distributed.Coordinator.Training;
 internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster roster, PartialReview review, StagedUpdate update, PartialPool pool)
 {
     private readonly ChunkwiseReduction _reduction = new(run.Tree, chunks, pool, run.Options.Wire);
+    private readonly ChunkScratch _scratch = new(run.Tree, chunks);
     private readonly VectorBuffer _sum = new(run.Model.ParameterCount);
     private readonly List<int> _senders = [];
     private OrderId _order;
@@ -77,7 +78,7 @@ internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster 
                 link.ForgetWeights();
         }
 
-        _reduction.Add(chunk, _sum.Values);
+        _reduction.Add(chunk, _sum.Values, _scratch);
         if (review.FindNonFinite(_sum, chunks[chunk]) is { } where)
             throw PartialReview.Diverged(where, _order);
         update.UpdateChunk(_sum.Values, run.Plan.StepSamples(_order.Step));

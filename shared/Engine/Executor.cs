@@ -7,6 +7,15 @@ namespace Distributed.Engine;
 /// <param name="Correct">Samples whose most probable class is their label.</param>
 public readonly record struct MicrobatchResult(double LossSum, int Correct);
 
+/// <summary>Hears how far a backward pass has come, on the thread that makes it.</summary>
+public interface IBackwardObserver
+{
+    /// <summary>A layer's gradient is complete, and so are those of all layers behind it.</summary>
+    /// <param name="result">The pass's.</param>
+    /// <param name="first">The first parameter whose gradient is complete; all have been when this is 0.</param>
+    void Complete(in MicrobatchResult result, int first);
+}
+
 /// <summary>Runs microbatches through a network on the caller's thread, without allocating.</summary>
 public sealed unsafe class Executor : IDisposable
 {
@@ -35,7 +44,9 @@ public sealed unsafe class Executor : IDisposable
     /// <param name="seed">The run's seed.</param>
     /// <param name="epoch">The epoch, from 0.</param>
     /// <param name="gradient">Receives P gradients, summed over the samples.</param>
-    public MicrobatchResult Train(ReadOnlySpan<byte> labels, ReadOnlySpan<int> sampleNumbers, ulong seed, int epoch, Span<float> gradient)
+    /// <param name="observer">Told of each layer's gradient as it is complete, the last layer's first.</param>
+    public MicrobatchResult Train(
+        ReadOnlySpan<byte> labels, ReadOnlySpan<int> sampleNumbers, ulong seed, int epoch, Span<float> gradient, IBackwardObserver? observer = null)
     {
         CheckLabels(labels);
         if (sampleNumbers.Length != labels.Length)
@@ -55,7 +66,12 @@ public sealed unsafe class Executor : IDisposable
             MicrobatchResult result = Network.Compiled.Loss.Run(pass, labels, []);
             Operation[] operations = Network.Compiled.Operations;
             for (int i = operations.Length - 1; i >= 0; i--)
+            {
                 operations[i].Backward(pass);
+                if (observer is not null && operations[i].FirstParameter is { } first)
+                    observer.Complete(result, first);
+            }
+
             return result;
         }
     }

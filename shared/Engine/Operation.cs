@@ -104,6 +104,9 @@ internal abstract unsafe class Operation : IDisposable
     /// <summary>The layers it computes, as in the summary: conv2d_1, or conv2d_1 + max_pooling2d_1.</summary>
     public required string Layers { get; init; }
 
+    /// <summary>Where its parameters begin, which go on to the next operation's; null: it has none.</summary>
+    public int? FirstParameter { get; init; }
+
     /// <summary>Which kernels it uses, for people: "direct 6x64 tiles".</summary>
     public abstract string Kernels { get; }
 

@@ -42,6 +42,9 @@ public sealed class VectorChunks
         }
     }
 
+    /// <summary>How many chunks lie wholly within the values from <paramref name="first"/> to the last.</summary>
+    public int CountFrom(int first) => Count - (int)((first + (long)Size - 1) / Size);
+
     /// <summary>A chunk's bytes of a whole vector's.</summary>
     public ReadOnlyMemory<byte> Of(VectorBuffer vector, int chunk)
     {

@@ -38,6 +38,23 @@ public sealed class StepExecutorTests : IDisposable
         Train(2, 0, [.. Enumerable.Range(0, 8).Select(TreeNode.Leaf)], WirePrecision.Bf16),
         static partial => Assert.Equal(-1, Bfloat16.FindOther(MemoryMarshal.Cast<byte, float>(partial.Gradient))));
 
+    [Theory]
+    [InlineData(1, 1, WirePrecision.Float32)]
+    [InlineData(2, 16, WirePrecision.Float32)]
+    [InlineData(3, 100, WirePrecision.Float32)]
+    [InlineData(8, 16, WirePrecision.Bf16)]
+    [InlineData(2, int.MaxValue, WirePrecision.Bf16)]
+    public void Train_DeliveringChunks_GivesTheSameBits(int threads, int chunkValues, WirePrecision precision)
+    {
+        TreeNode[][] orders = [[new(3, 0)], [new(0, 2), new(1, 0), new(2, 1)], [.. Enumerable.Range(0, 8).Select(TreeNode.Leaf)]];
+        Assert.All(orders, nodes => Assert.All([0, 3], step => Assert.Equal(
+            Train(1, step, Active(nodes, step), precision).OrderBy(static partial => partial.Node.FirstShard),
+            Train(threads, step, Active(nodes, step), precision, chunkValues).OrderBy(static partial => partial.Node.FirstShard),
+            static (one, other) => one.Node == other.Node && one.Samples == other.Samples && one.Gradient.AsSpan().SequenceEqual(other.Gradient))));
+
+        TreeNode[] Active(TreeNode[] nodes, int step) => [.. nodes.Where(node => node.FirstShard < _plan.ActiveShards(step))];
+    }
+
     [Fact]
     public void Train_AskedForSeveralNodes_DeliversEachOnce()
     {
@@ -55,12 +72,15 @@ public sealed class StepExecutorTests : IDisposable
         Assert.Throws<InvalidOperationException>(() => executor.Train(new float[_model.ParameterCount], 0, 0, [TreeNode.Leaf(0)], new Sink(executor)));
     }
 
-    [Fact]
-    public void Train_InSteadyState_AllocatesNothing()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Train_InSteadyState_AllocatesNothing(bool inChunks)
     {
+        VectorChunks? chunks = inChunks ? new VectorChunks(_model.ParameterCount, 16) : null;
         using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
-        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), 1);
-        ReturningSink sink = new(executor);
+        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), 1, chunks: chunks);
+        ReturningSink sink = new(executor, chunks);
         float[] weights = ParameterInitializer.Create(_model, 1);
         TreeNode[] nodes = [new(3, 0)];
         for (int i = 0; i < 3; i++)
@@ -140,11 +160,13 @@ public sealed class StepExecutorTests : IDisposable
 
     public void Dispose() => _tiny.Dispose();
 
-    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(int threads, int step, TreeNode[] nodes, WirePrecision precision = WirePrecision.Float32)
+    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(
+        int threads, int step, TreeNode[] nodes, WirePrecision precision = WirePrecision.Float32, int? chunkValues = null)
     {
+        VectorChunks? chunks = chunkValues is { } size ? new VectorChunks(_model.ParameterCount, size) : null;
         using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
-        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads, precision: precision);
-        Sink sink = new(executor);
+        using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads, precision: precision, chunks: chunks);
+        Sink sink = new(executor, chunks);
         executor.Train(ParameterInitializer.Create(_model, 1), 0, step, nodes, sink);
         return sink.Delivered;
     }
@@ -166,7 +188,7 @@ public sealed class StepExecutorTests : IDisposable
         return shards;
     }
 
-    private sealed class Sink(StepExecutor executor) : IResultSink
+    private sealed class Sink(StepExecutor executor, VectorChunks? chunks = null) : IResultSink
     {
         public List<(TreeNode Node, byte[] Gradient, int Samples)> Delivered { get; } = [];
 
@@ -177,14 +199,35 @@ public sealed class StepExecutorTests : IDisposable
             executor.Pool.Return(partial);
         }
 
+        public void DeliverChunk(TreeNode node, Partial partial, int chunk)
+        {
+            (int first, int end) = chunks![chunk];
+            lock (Delivered)
+            {
+                if (chunk == 0)
+                    Delivered.Add((node, new byte[partial.Gradient.Bytes.Length], partial.Samples));
+                // Only this chunk's: the rest need not be there yet.
+                partial.Gradient.Bytes[(first * sizeof(float))..(end * sizeof(float))].CopyTo(Delivered.Single(other => other.Node == node).Gradient.AsMemory(first * sizeof(float)));
+            }
+
+            if (chunk == chunks.Count - 1)
+                executor.Pool.Return(partial);
+        }
+
         public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions)
         {
         }
     }
 
-    private sealed class ReturningSink(StepExecutor executor) : IResultSink
+    private sealed class ReturningSink(StepExecutor executor, VectorChunks? chunks) : IResultSink
     {
         public void DeliverPartial(TreeNode node, Partial partial) => executor.Pool.Return(partial);
+
+        public void DeliverChunk(TreeNode node, Partial partial, int chunk)
+        {
+            if (chunk == chunks!.Count - 1)
+                executor.Pool.Return(partial);
+        }
 
         public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions)
         {

@@ -16,6 +16,9 @@ internal sealed class ComputeThread(int index, Executor executor, int microbatch
 
     /// <summary>Each sample's number in the training set.</summary>
     public int[] SampleNumbers { get; } = new int[microbatch];
+
+    /// <summary>Where what it computes is added while it computes; null: when it is done.</summary>
+    public OverlappedReduction.Microbatch? Overlap { get; set; }
 }
 
 /// <summary>
@@ -58,6 +61,9 @@ internal sealed class ComputePool : IDisposable
     }
 
     public int Threads => _threads.Length;
+
+    /// <summary>What each thread has. Not to be changed while a job runs.</summary>
+    public IReadOnlyList<ComputeThread> Members => _threads;
 
     /// <summary>Runs the job once on every thread, this one included, and returns when all are done.</summary>
     /// <param name="job">Divides the work by itself; kept by the caller, so that nothing is allocated.</param>

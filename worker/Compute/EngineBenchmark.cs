@@ -74,6 +74,8 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
 
     public void DeliverPartial(TreeNode node, Partial partial) => _sum = partial;
 
+    public void DeliverChunk(TreeNode node, Partial partial, int chunk) => throw new NotSupportedException("everything is delivered whole");
+
     public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions) => throw new NotSupportedException("nothing is evaluated here");
 
     public void Dispose()

@@ -11,6 +11,11 @@ internal interface IResultSink
     /// <param name="partial">The sink's from now on; it goes back to <see cref="StepExecutor.Pool"/> when done with.</param>
     void DeliverPartial(TreeNode node, Partial partial);
 
+    /// <summary>A chunk of a node asked for is complete; its chunks come in order.</summary>
+    /// <param name="partial">All counts, and the gradient up to this chunk; with the last chunk it is the sink's, as above.</param>
+    /// <param name="chunk">From 0.</param>
+    void DeliverChunk(TreeNode node, Partial partial, int chunk);
+
     /// <summary>A block of the test set is scored.</summary>
     /// <param name="predictions">One class a sample; the sink's from now on.</param>
     void DeliverBlock(int block, double lossSum, int correct, byte[] predictions);
@@ -26,6 +31,7 @@ internal sealed unsafe class StepExecutor : IDisposable
     private readonly ShardPlan _plan;
     private readonly ReductionTree _tree;
     private readonly TreeReduction _reduction;
+    private readonly OverlappedReduction? _overlap;
     private readonly ShardStore _shards;
     private readonly TestStore _tests;
     private readonly ComputePool _threads;
@@ -48,8 +54,16 @@ internal sealed unsafe class StepExecutor : IDisposable
 
     /// <param name="pool">Where partials are kept; null: in this process's own memory.</param>
     /// <param name="precision">What every node of the tree is rounded to.</param>
+    /// <param name="chunks">How partials are delivered, each chunk as soon as it is complete; null: whole.</param>
     public StepExecutor(
-        Network network, ShardPlan plan, ShardStore shards, TestStore tests, int threads, PartialPool? pool = null, WirePrecision precision = WirePrecision.Float32)
+        Network network,
+        ShardPlan plan,
+        ShardStore shards,
+        TestStore tests,
+        int threads,
+        PartialPool? pool = null,
+        WirePrecision precision = WirePrecision.Float32,
+        VectorChunks? chunks = null)
     {
         _network = network;
         _plan = plan;
@@ -58,7 +72,10 @@ internal sealed unsafe class StepExecutor : IDisposable
         _tree = new ReductionTree(plan.Shards);
         Pool = pool ?? new PartialPool(network.Model.ParameterCount);
         _reduction = new TreeReduction(_tree, Pool, precision);
+        _overlap = chunks is null ? null : new OverlappedReduction(_tree, chunks, Pool, precision);
         _threads = new ComputePool(network, threads);
+        foreach (ComputeThread thread in _threads.Members)
+            thread.Overlap = _overlap?.CreateMicrobatch();
         _work = new int[plan.Shards];
         _ranges = new WorkRanges(threads);
         _parts = new WorkRanges(threads);
@@ -107,7 +124,10 @@ internal sealed unsafe class StepExecutor : IDisposable
             }
         }
 
-        _reduction.Begin(active, nodes);
+        if (_overlap is null)
+            _reduction.Begin(active, nodes);
+        else
+            _overlap.Begin(active, nodes, sink);
         _epoch = epoch;
         _step = step;
         Run(_trainJob, weights, count, sink);
@@ -172,8 +192,11 @@ internal sealed unsafe class StepExecutor : IDisposable
             int shard = _work[taken];
             int samples = _shards.Gather(shard, _epoch, _step, executor.Images, thread.Labels, thread.SampleNumbers);
             Partial partial = Pool.Rent();
+            thread.Overlap?.Begin(shard, partial, samples);
             MicrobatchResult result = executor.Train(
-                thread.Labels.AsSpan(0, samples), thread.SampleNumbers.AsSpan(0, samples), _plan.Seed, _epoch, partial.Gradient.Values);
+                thread.Labels.AsSpan(0, samples), thread.SampleNumbers.AsSpan(0, samples), _plan.Seed, _epoch, partial.Gradient.Values, thread.Overlap);
+            if (thread.Overlap is not null)
+                continue;
             partial.LossSum = result.LossSum;
             partial.Correct = result.Correct;
             partial.Samples = samples;

@@ -62,6 +62,8 @@ internal sealed class OrderQueue : IResultSink, IDisposable
 
     public void DeliverPartial(TreeNode node, Partial partial) => _outbox.SendPartial(_step, node, partial, Stopwatch.GetElapsedTime(_arrived));
 
+    public void DeliverChunk(TreeNode node, Partial partial, int chunk) => _outbox.SendChunk(_step, node, partial, chunk, Stopwatch.GetElapsedTime(_arrived));
+
     public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions) =>
         _outbox.SendBlock(_step, block, lossSum, correct, predictions);
 

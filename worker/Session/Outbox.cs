@@ -37,15 +37,19 @@ internal sealed class Outbox(
             return;
         WorkerMessage message = new() { Partial = new Protos.Partial() };
         PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
-        for (int chunk = 0; chunk < chunks?.Count - 1; chunk++)
-        {
-            WorkerMessage part = message.Clone();
-            part.Partial.Chunk = (uint)chunk + 1;
-            Enqueue(part, chunks!.Of(partial.Gradient, chunk), lent: null);
-        }
+        Enqueue(message, partial.Gradient.Bytes, partial);
+    }
 
-        message.Partial.Chunk = (uint)(chunks?.Count ?? 0);
-        Enqueue(message, chunks?.Of(partial.Gradient, chunks.Count - 1) ?? partial.Gradient.Bytes, partial);
+    /// <summary>Sends what has become complete of a partial, chunk by chunk in order.</summary>
+    /// <param name="step">Read before this returns.</param>
+    /// <param name="partial">Goes back to the pool when its last chunk is written.</param>
+    /// <param name="chunk">From 0.</param>
+    public void SendChunk(StepId step, TreeNode node, Partial partial, int chunk, TimeSpan compute)
+    {
+        WorkerMessage message = new() { Partial = new Protos.Partial() };
+        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
+        message.Partial.Chunk = (uint)chunk + 1;
+        Enqueue(message, chunks!.Of(partial.Gradient, chunk), chunk == chunks.Count - 1 ? partial : null);
     }
 
     /// <param name="step">Read before this returns.</param>

@@ -30,7 +30,8 @@ internal sealed class RunContext : IDisposable
         Plan = plan;
         Chunks = welcome.ChunkValues == 0 ? null : new VectorChunks(network.Model.ParameterCount, (int)Math.Min(welcome.ChunkValues, int.MaxValue));
         Precision = welcome.Bfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32;
-        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool, Precision);
+        // What another process reads in shared memory must be whole.
+        Executor = new StepExecutor(network, plan, Shards, Tests, threads, shared?.Pool, Precision, shared is null ? Chunks : null);
     }
 
     public string RunId { get; }

@@ -46,6 +46,7 @@ public sealed class ChunkwiseReductionTests
             Partial expected = Sum(tree, pool, precision, active, leaves, tree.Root);
 
             ChunkwiseReduction reduction = new(tree, chunks, pool, precision);
+            ChunkScratch scratch = new(tree, chunks);
             reduction.Begin(active);
             List<TreeNode> nodes = [.. Divide(tree, active, random)];
             Dictionary<TreeNode, (Partial Sum, int Chunks)> arrived = nodes.ToDictionary(static node => node, node => (Sum(tree, pool, precision, active, leaves, node), 0));
@@ -67,7 +68,7 @@ public sealed class ChunkwiseReductionTests
                 if (came == chunks.Count)
                     nodes.RemoveAt(next);
                 for (; done < reduction.Available; done++)
-                    reduction.Add(done, sum);
+                    reduction.Add(done, sum, scratch);
             }
 
             Assert.Equal(chunks.Count, done);
@@ -80,7 +81,9 @@ public sealed class ChunkwiseReductionTests
     {
         ReductionTree tree = new(4);
         PartialPool pool = new(32);
-        ChunkwiseReduction reduction = new(tree, new VectorChunks(32, 16), pool);
+        VectorChunks chunks = new(32, 16);
+        ChunkwiseReduction reduction = new(tree, chunks, pool);
+        ChunkScratch scratch = new(tree, chunks);
         reduction.Begin(4);
         Random random = new(1);
         Partial[] leaves = [.. Enumerable.Range(0, 4).Select(_ => CreatePartial(32, random))];
@@ -90,14 +93,14 @@ public sealed class ChunkwiseReductionTests
         reduction.Note(right, CreatePartial(32, random), 1);
         Assert.Equal(1, reduction.Available);
         float[] sum = new float[32];
-        reduction.Add(0, sum);
+        reduction.Add(0, sum, scratch);
         reduction.Remove(right);
         Assert.Equal(0, reduction.Available);
         foreach (int shard in (int[])[3, 2])
             reduction.Note(TreeNode.Leaf(shard), Of(TreeNode.Leaf(shard)), 2);
         Assert.Equal(2, reduction.Available);
-        reduction.Add(0, sum);
-        reduction.Add(1, sum);
+        reduction.Add(0, sum, scratch);
+        reduction.Add(1, sum, scratch);
         Assert.Equal(Of(tree.Root).Gradient.Values.ToArray(), sum);
     }
 
