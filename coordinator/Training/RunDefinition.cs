@@ -21,7 +21,7 @@ internal sealed class RunDefinition
         RunNumber = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong))) >> 16;
         RunId = $"{RunNumber:x12}";
         ModelJson = Encoding.UTF8.GetString(Models.ModelJson.Write(model.Definition));
-        int chunk = options.ChunkBytes ?? RunOptions.UsualChunkBytes;
+        int chunk = (int)(options.ChunkBytes ?? RunOptions.UsualChunkBytes);
         Chunks = chunk == 0 ? null : new VectorChunks(model.ParameterCount, chunk / options.Wire.ValueBytes());
         long steps = (long)options.Epochs * Plan.StepsPerEpoch;
         TotalSteps = options.MaxSteps is { } most ? Math.Min(most, steps) : steps;

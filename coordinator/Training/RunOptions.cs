@@ -13,6 +13,8 @@ internal sealed record RunOptions
     /// <summary>What is sent at a time to another host: small against a vector, large against what a message costs.</summary>
     public const int UsualChunkBytes = 64 * 1024;
 
+    private const long MostChunkBytes = 1 << 30;
+
     public string Model { get; init; } = "convnet";
 
     public OptimizerSettings Optimizer { get; init; } = OptimizerSettings.Default(OptimizerKind.Rmsprop);
@@ -102,7 +104,7 @@ internal sealed record RunOptions
     /// Vectors of steps travel over gRPC in chunks of so many bytes, so that both directions of a link are busy at once; 0: whole; null:
     /// whole to workers on this host, where chunks only cost, in chunks of <see cref="UsualChunkBytes"/> to others.
     /// </summary>
-    public int? ChunkBytes { get; init; }
+    public long? ChunkBytes { get; init; }
 
     /// <summary>What every node of the reduction tree and the weights of every step are rounded to, and travel as.</summary>
     public WirePrecision Wire { get; init; } = WirePrecision.Float32;
@@ -144,6 +146,8 @@ internal sealed record RunOptions
                 $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
         }
 
+        if (ChunkBytes is < 0 or > MostChunkBytes)
+            throw new ConfigurationException($"--chunk-kb must be from 0 to {MostChunkBytes / 1024:N0}, not {ChunkBytes / 1024}");
         Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");
         if (Resume && CheckpointDirectory is null)
             throw new ConfigurationException("--resume needs --checkpoint-dir, where the checkpoints are");

@@ -86,9 +86,12 @@ public static class CommandLineHost
     {
         if (error.SymbolResult is not OptionResult { Tokens: [{ Value: { } value }] } result)
             return error.Message;
-        string message = (Nullable.GetUnderlyingType(result.Option.ValueType) ?? result.Option.ValueType) is { IsPrimitive: true } type
-            ? $"{result.Option.Name} must be {(type == typeof(double) ? "a number" : "a whole number")}, not '{value}'"
-            : error.Message;
+        Type type = Nullable.GetUnderlyingType(result.Option.ValueType) ?? result.Option.ValueType;
+        string? wanted = type == typeof(double) ? "a number"
+            : type.IsPrimitive ? "a whole number"
+            : type.IsEnum ? string.Join(" or ", Enum.GetNames(type).Select(static name => name.ToLowerInvariant()))
+            : null;
+        string message = wanted is null ? error.Message : $"{result.Option.Name} must be {wanted}, not '{value}'";
         return environment.VariableOf(result.Option.Name) is { } variable ? $"{variable}: {message}" : message;
     }
 }

@@ -19,6 +19,9 @@ public sealed class UsageTests
         { "--max-steps", ["train", "--max-steps", "-5"] },
         { "--learning-rate", ["train", "--learning-rate", "-1"] },
         { "optimizer", ["train", "--optimizer", "adamw"] },
+        { "--exchange must be auto or shm or grpc, not 'smoke'", ["train", "--exchange", "smoke"] },
+        { "--chunk-kb", ["train", "--chunk-kb", "-1"] },
+        { "--chunk-kb", ["train", "--chunk-kb", "2000000000"] },
         { "--wire", ["train", "--wire", "fp8"] },
         { "--listen", ["train", "--listen", "nowhere"] },
         { "convnett", ["train", "--model", "convnett"] },
@@ -60,6 +63,7 @@ public sealed class UsageTests
     [InlineData("--coordinator", new[] { "--coordinator", "not a url" })]
     [InlineData("--coordinator", new string[0])]
     [InlineData("--threads", new[] { "--coordinator", "http://127.0.0.1:1", "--threads", "0" })]
+    [InlineData("--exchange", new[] { "--coordinator", "http://127.0.0.1:1", "--exchange", "smoke" })]
     [InlineData("--token-file", new[] { "--coordinator", "http://127.0.0.1:1", "--token-file", "/no-such-token" })]
     [InlineData("--tls-ca", new[] { "--coordinator", "https://127.0.0.1:1", "--tls-ca", "/no-such-file" })]
     [InlineData("--tls-key", new[] { "--coordinator", "https://127.0.0.1:1", "--tls-cert", "/no-such-file" })]
