@@ -211,8 +211,11 @@ public sealed class LeaseBalancerTests
     [Fact]
     public void NearWorker_ThatHadNothingBecauseItWasSlow_IsUsedAgainWhenItIsFastWhereCoresAreMoreThanBelieved()
     {
-        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 50e-3, 0)], noise: 0.05, cores: 1, areNear: true);
-        cluster.Run(2000);
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 1e-3, 0)], noise: 0.05, cores: 1, areNear: true);
+        cluster.Run(500);
+        Assert.Equal([4, 4], cluster.Shares);
+        cluster.Speeds[1] = new WorkerSpeed(1, 50e-3, 0);
+        cluster.Run(300);
         Assert.Equal([8, 0], cluster.Shares);
         cluster.Speeds[1] = new WorkerSpeed(1, 1e-3, 0);
         cluster.Run(30_000);
