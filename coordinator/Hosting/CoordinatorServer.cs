@@ -68,7 +68,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             kestrel.Limits.KeepAliveTimeout = IdleTimeout;
             kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
             kestrel.Limits.Http2.MaxStreamsPerConnection = StreamsPerConnection;
-            if (WindowOf(options) is { } window)
+            if (WindowOf(options, listen) is { } window)
                 kestrel.Limits.Http2.InitialStreamWindowSize = window;
             kestrel.Listen(listen.EndPoint, endpoint =>
             {
@@ -165,9 +165,11 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     }
 
     /// <summary>Bytes that a worker may send before they are read; null: as many as is usual.</summary>
-    private static int? WindowOf(RunOptions options)
+    private static int? WindowOf(RunOptions options, ListenAddress listen)
     {
-        long chunk = options.ChunkBytes ?? (options.IsSingleMachine ? 0 : RunOptions.UsualChunkBytes);
+        // From this host they come whole.
+        bool areAllNear = IPAddress.IsLoopback(listen.EndPoint.Address);
+        long chunk = options.ChunkBytes ?? (areAllNear ? 0 : RunOptions.UsualChunkBytes);
         return chunk == 0 ? null : (int)Math.Clamp(ChunksUnderWay * chunk, SmallestWindow, int.MaxValue);
     }
 }
