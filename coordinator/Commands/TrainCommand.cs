@@ -41,7 +41,7 @@ internal static class TrainCommand
         Option<bool> resume = new("--resume") { Description = "go on from the newest checkpoint, if there is one" };
         Option<ExchangeChoice> exchange = new("--exchange") { Description = "how weights and gradients travel: over shared memory (shm) where a worker is on this host, else grpc; or one of them alone", DefaultValueFactory = _ => defaults.Exchange, HelpName = "auto|shm|grpc" };
         Option<string> wire = new("--wire") { Description = "what weights and gradients are rounded to before they travel: float32 (not at all) or, for slow links, bf16 with half the bytes; the result depends on it", DefaultValueFactory = _ => defaults.Wire.Word(), HelpName = "float32|bf16" };
-        Option<int?> chunk = new("--chunk-kb") { Description = "kilobytes of a vector in each message over gRPC, so that sending and receiving overlap; 0: whole vectors (default: whole on this host, else 64)", HelpName = "KB" };
+        Option<int?> chunk = new("--chunk-kb") { Description = "kilobytes of a vector in each message over gRPC, so that sending and receiving overlap; 0: whole vectors (default: whole on this host, else 24)", HelpName = "KB" };
         SecurityOptions security = new();
         StatusSettings status = new();
         OptimizerOptions optimizer = new();

@@ -28,6 +28,11 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     private const int StreamsPerConnection = 4;
     private const int LeastConnections = 256;
 
+    // What a worker may have on its way at a time where vectors travel in chunks, which are of use only as far as all workers have
+    // sent them: were a whole gradient in the network's queues, those of a worker that is done a moment later would wait behind it.
+    private const int ChunksUnderWay = 3;
+    private const int SmallestWindow = ushort.MaxValue;
+
     private readonly WebApplication _app;
 
     private CoordinatorServer(WebApplication app, Uri localAddress, string listensAt)
@@ -63,6 +68,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             kestrel.Limits.KeepAliveTimeout = IdleTimeout;
             kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
             kestrel.Limits.Http2.MaxStreamsPerConnection = StreamsPerConnection;
+            if (WindowOf(options) is { } window)
+                kestrel.Limits.Http2.InitialStreamWindowSize = window;
             kestrel.Listen(listen.EndPoint, endpoint =>
             {
                 endpoint.Protocols = HttpProtocols.Http2;
@@ -155,5 +162,12 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         }
 
         return exception.Message.Split('\n')[0];
+    }
+
+    /// <summary>Bytes that a worker may send before they are read; null: as many as is usual.</summary>
+    private static int? WindowOf(RunOptions options)
+    {
+        long chunk = options.ChunkBytes ?? (options.IsSingleMachine ? 0 : RunOptions.UsualChunkBytes);
+        return chunk == 0 ? null : (int)Math.Clamp(ChunksUnderWay * chunk, SmallestWindow, int.MaxValue);
     }
 }

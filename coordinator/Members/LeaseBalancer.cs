@@ -52,6 +52,9 @@ internal sealed class LeaseBalancer(int shards, int cores)
 
     // Fewer workers were no better: when to try them again.
     private (long RetryAt, int Doublings) _fewer;
+
+    // Measured since the last deal: no more near workers than there are cores for are to have shards.
+    private bool _areFewerBetter;
     private long _step;
     private long _dealtAt;
     private int _wantedSteps;
@@ -67,6 +70,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
         _trial = null;
         _failures.Clear();
         _fewer = default;
+        _areFewerBetter = false;
         _idleSteps.Clear();
         _warmedUp = TimeSpan.Zero;
         BeginDeal();
@@ -122,6 +126,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
             if (seconds > trial.Seconds * (trial.IsOfFewer ? ToleratedOfFewer : Tolerated))
                 return GoBack(trial, shares);
             Remember(shares, trial.From, _speeds);
+            _areFewerBetter |= trial.IsOfFewer;
             _trial = null;
         }
 
@@ -129,7 +134,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
         if (isCrowded && _step >= _fewer.RetryAt)
             return _steps.IsComplete ? Try(shares, seconds, isOfFewer: true) : null;
 
-        LeasePlanner.ShareBySpeed(shards, _speeds, _better, members, isCrowded ? int.MaxValue : cores);
+        LeasePlanner.ShareBySpeed(shards, _speeds, _better, members, _areFewerBetter ? cores : int.MaxValue);
         double now = Predict(shares.AsSpan());
         double gain = now - Predict(_better);
         if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares.AsSpan(), _better))

@@ -29,7 +29,7 @@ internal static class LeasePlanner
             (double Seconds, double Round) least = (double.MaxValue, double.MaxValue);
             for (int rank = 0; rank < speeds.Length; rank++)
             {
-                if (shares[rank] == 0 && threads > 0 && ThreadsNear(rank) > cores - threads)
+                if (shares[rank] == 0 && threads > 0 && ThreadsNear(rank) > Math.Max(0, cores - threads))
                     continue;
                 (double Seconds, double Round) offer = (speeds[rank].Predict(shares[rank] + 1), speeds[rank].Round);
                 if (offer.CompareTo(least) < 0)

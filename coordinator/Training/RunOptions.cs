@@ -11,7 +11,7 @@ namespace Distributed.Coordinator.Training;
 internal sealed record RunOptions
 {
     /// <summary>What is sent at a time to another host: small against a vector, large against what a message costs.</summary>
-    public const int UsualChunkBytes = 64 * 1024;
+    public const int UsualChunkBytes = 24 * 1024;
 
     private const long MostChunkBytes = 1 << 30;
 

@@ -195,6 +195,33 @@ public sealed class LeaseBalancerTests
         Assert.Equal([5, 2, 1, 0], fewer);
     }
 
+    /// <summary>Workers elsewhere need none of the cores here, also where a worker here has more threads than there are.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void Shares_BySpeed_LeaveWorkersElsewhereTheirsWhateverIsNear(int threads)
+    {
+        ImmutableArray<Member> members = [new(1, "", threads, "", "") { IsNear = true }, new(2, "", 4, "", "")];
+        int[] shares = new int[2];
+        LeasePlanner.ShareBySpeed(16, [new WorkerSpeed(4, 1e-3, 0), new WorkerSpeed(4, 1e-3, 0)], shares, members, cores: 2);
+        Assert.Equal([8, 8], shares);
+    }
+
+    /// <summary>As from a coordinator that is limited to one core: fewer near workers were never found to be better.</summary>
+    [Fact]
+    public void NearWorker_ThatHadNothingBecauseItWasSlow_IsUsedAgainWhenItIsFastWhereCoresAreMoreThanBelieved()
+    {
+        Cluster cluster = new(8, [new WorkerSpeed(1, 1e-3, 0), new WorkerSpeed(1, 1e-3, 0)], noise: 0.05, cores: 1, areNear: true);
+        cluster.Run(500);
+        Assert.Equal([4, 4], cluster.Shares);
+        cluster.Speeds[1] = new WorkerSpeed(1, 50e-3, 0);
+        cluster.Run(300);
+        Assert.Equal([8, 0], cluster.Shares);
+        cluster.Speeds[1] = new WorkerSpeed(1, 1e-3, 0);
+        cluster.Run(30_000);
+        Assert.Equal([4, 4], cluster.Shares);
+    }
+
     /// <summary>Workers on one host: those at work divide its cores, and each of them costs 0.15 ms a step whatever it has.</summary>
     /// <param name="believed">Cores that the balancer takes it to have.</param>
     /// <param name="slow">A worker that is as slow as its speed says and takes no core from the others; none if negative.</param>

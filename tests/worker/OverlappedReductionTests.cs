@@ -68,6 +68,51 @@ public sealed class OverlappedReductionTests
         }
     }
 
+    /// <summary>
+    /// Siblings that become whole at the same moment, while others keep the node from being added by chunks, are added by one of
+    /// their threads: the other must not take what it sees no more for not yet there.
+    /// </summary>
+    [Fact]
+    public void Siblings_WholeAtTheSameMoment_AreGivenBackOnce()
+    {
+        const int Rounds = 300_000;
+        Random random = new(7);
+        Order order = new(shards: 4, length: 16, size: 16, isBfloat16: false, random);
+        Action? left = null;
+        int begun = 0, done = 0;
+        Thread other = new(() =>
+        {
+            SpinWait wait = default;
+            for (int round = 1; round <= Rounds; round++)
+            {
+                while (Volatile.Read(ref begun) < round)
+                    wait.SpinOnce(sleep1Threshold: -1);
+                left!();
+                Volatile.Write(ref done, round);
+            }
+        })
+        { IsBackground = true };
+        other.Start();
+        int wrong = 0;
+        for (int round = 1; round <= Rounds; round++)
+        {
+            order.Begin(random, active: 4, [new TreeNode(2, 0)]);
+            left = order.Start(0, [0]);
+            Action right = order.Start(1, [0]);
+            Volatile.Write(ref begun, round);
+            right();
+            SpinWait wait = default;
+            while (Volatile.Read(ref done) < round)
+                wait.SpinOnce(sleep1Threshold: -1);
+            order.Start(2, [0])();
+            order.Start(3, [0])();
+            wrong += order.IsBalanced ? 0 : 1;
+        }
+
+        other.Join();
+        Assert.Equal(0, wrong);
+    }
+
     [Fact]
     public void LastLayers_AreDeliveredWhileTheFirstAreComputed()
     {
@@ -128,6 +173,9 @@ public sealed class OverlappedReductionTests
         }
 
         public int ChunksDelivered => _delivered.Values.Sum(static node => node.Chunks);
+
+        /// <summary>Whether all partials that were lent since the last look are back, each once.</summary>
+        public bool IsBalanced => _pool.TakeLent() == 0;
 
         public void Begin(Random random)
         {
@@ -231,6 +279,9 @@ public sealed class OverlappedReductionTests
         private int _lent;
 
         public int Lent => _lent;
+
+        /// <summary>The count, from here on 0.</summary>
+        public int TakeLent() => Interlocked.Exchange(ref _lent, 0);
 
         public override Partial Rent()
         {

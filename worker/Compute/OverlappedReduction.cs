@@ -70,7 +70,9 @@ internal sealed class OverlappedReduction(ReductionTree tree, VectorChunks chunk
             {
                 if (target.IsStaged)
                     return true;
-                target.Reduction.Remove(node);
+                // Its sibling's thread may have taken it as soon as it was noted, and then adds it and goes on upwards.
+                if (target.Reduction.TakeWhole(node) is null)
+                    return false;
                 bool hasSibling = node.Sibling.FirstShard < _activeShards;
                 if (hasSibling && (sibling = target.Reduction.TakeWhole(node.Sibling)) is null)
                 {
