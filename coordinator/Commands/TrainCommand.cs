@@ -12,8 +12,6 @@ namespace Distributed.Coordinator.Commands;
 /// <summary>coordinator train: trains with worker processes, here or from elsewhere.</summary>
 internal static class TrainCommand
 {
-    // A gigabyte: more than a vector has.
-
     private const string DefaultDataset = "mnist";
 
     public static Command Create()

@@ -38,6 +38,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
     private const int StepsBetweenLooks = 5;
     private const int RetryAfterSteps = 1000;
     private const int MostDoublings = 6;
+    private const int DoublingsOfLimit = 3;
 
     private readonly SpeedMeter _meter = new();
     private readonly RecentDurations _steps = new();
@@ -53,8 +54,9 @@ internal sealed class LeaseBalancer(int shards, int cores)
     // Fewer workers were no better: when to try them again.
     private (long RetryAt, int Doublings) _fewer;
 
-    // Measured since the last deal: no more near workers than there are cores for are to have shards.
-    private bool _areFewerBetter;
+    // Fewer workers were better: for how long no more of them than there are cores for are to have shards. Something else may have made
+    // them look better, and who has no shards shows no speed.
+    private (long Until, int Doublings) _limit;
     private long _step;
     private long _dealtAt;
     private int _wantedSteps;
@@ -70,7 +72,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
         _trial = null;
         _failures.Clear();
         _fewer = default;
-        _areFewerBetter = false;
+        _limit = default;
         _idleSteps.Clear();
         _warmedUp = TimeSpan.Zero;
         BeginDeal();
@@ -126,7 +128,8 @@ internal sealed class LeaseBalancer(int shards, int cores)
             if (seconds > trial.Seconds * (trial.IsOfFewer ? ToleratedOfFewer : Tolerated))
                 return GoBack(trial, shares);
             Remember(shares, trial.From, _speeds);
-            _areFewerBetter |= trial.IsOfFewer;
+            if (trial.IsOfFewer)
+                LimitAgain();
             _trial = null;
         }
 
@@ -134,7 +137,7 @@ internal sealed class LeaseBalancer(int shards, int cores)
         if (isCrowded && _step >= _fewer.RetryAt)
             return _steps.IsComplete ? Try(shares, seconds, isOfFewer: true) : null;
 
-        LeasePlanner.ShareBySpeed(shards, _speeds, _better, members, _areFewerBetter ? cores : int.MaxValue);
+        LeasePlanner.ShareBySpeed(shards, _speeds, _better, members, _step < _limit.Until ? cores : int.MaxValue);
         double now = Predict(shares.AsSpan());
         double gain = now - Predict(_better);
         if (gain < LeastSeconds || gain < now * LeastGain || HasFailed(shares.AsSpan(), _better))
@@ -161,9 +164,17 @@ internal sealed class LeaseBalancer(int shards, int cores)
             _fewer = (_step + ((long)RetryAfterSteps << _fewer.Doublings), Math.Min(_fewer.Doublings + 1, MostDoublings));
         else
             Remember(trial.From, shares, trial.Speeds);
+        if (!trial.IsOfFewer && _limit.Until > 0)
+            LimitAgain();
         _trial = null;
         BeginDeal();
         return trial.From;
+    }
+
+    private void LimitAgain()
+    {
+        int doublings = _limit.Until == 0 ? DoublingsOfLimit : Math.Min(_limit.Doublings + 1, MostDoublings);
+        _limit = (_step + ((long)RetryAfterSteps << doublings), doublings);
     }
 
     private void BeginDeal()

@@ -13,6 +13,7 @@ internal sealed record RunOptions
     /// <summary>What is sent at a time to another host: small against a vector, large against what a message costs.</summary>
     public const int UsualChunkBytes = 24 * 1024;
 
+    // More than a vector has.
     private const long MostChunkBytes = 1 << 30;
 
     public string Model { get; init; } = "convnet";
@@ -146,6 +147,7 @@ internal sealed record RunOptions
                 $"--heartbeat-timeout {HeartbeatTimeout.TotalSeconds} must be at least {FailureDetector.LeastIntervals} times --heartbeat-interval {HeartbeatInterval.TotalSeconds}");
         }
 
+        ExchangeKind.Check(Exchange);
         if (ChunkBytes is < 0 or > MostChunkBytes)
             throw new ConfigurationException($"--chunk-kb must be from 0 to {MostChunkBytes / 1024:N0}, not {ChunkBytes / 1024}");
         Require(CheckpointEvery >= 0, "--checkpoint-every", CheckpointEvery, "0 or more");

@@ -89,9 +89,11 @@ public static class CommandLineHost
         Type type = Nullable.GetUnderlyingType(result.Option.ValueType) ?? result.Option.ValueType;
         string? wanted = type == typeof(double) ? "a number"
             : type.IsPrimitive ? "a whole number"
-            : type.IsEnum ? string.Join(" or ", Enum.GetNames(type).Select(static name => name.ToLowerInvariant()))
+            : type.IsEnum ? Words(Enum.GetNames(type))
             : null;
         string message = wanted is null ? error.Message : $"{result.Option.Name} must be {wanted}, not '{value}'";
         return environment.VariableOf(result.Option.Name) is { } variable ? $"{variable}: {message}" : message;
     }
+
+    private static string Words(string[] names) => $"{string.Join(", ", names[..^1])} or {names[^1]}".ToLowerInvariant();
 }

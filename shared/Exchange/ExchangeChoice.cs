@@ -19,6 +19,14 @@ public static class ExchangeKind
     public const string SharedMemory = "shm";
     public const string Grpc = "grpc";
 
+    /// <summary>Refuses what is no choice: the command line takes an enumeration's numbers, too.</summary>
+    /// <exception cref="ConfigurationException">It is none.</exception>
+    public static void Check(ExchangeChoice choice)
+    {
+        if (!Enum.IsDefined(choice))
+            throw new ConfigurationException($"--exchange must be auto, shm or grpc, not '{choice}'");
+    }
+
     /// <summary>What a folder of shared memory is missing for --exchange shm.</summary>
     public const string Unavailable = "--exchange shm: there is no shared memory here (it takes Linux and /dev/shm, or a folder in DISTRIBUTED_SHARED_MEMORY_DIR)";
 }

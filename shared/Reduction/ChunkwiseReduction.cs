@@ -3,7 +3,8 @@ namespace Distributed.Reduction;
 /// <summary>
 /// Adds the partials of one step along the tree chunk by chunk, each chunk as soon as every partial has it. The partials stay
 /// as they are until the step is over, so that a chunk can be added again when one of them is replaced. Not thread-safe, but that
-/// several threads may <see cref="Add(int, Span{float}, ChunkScratch)"/> different chunks while partials that are there get more of theirs.
+/// several threads may <see cref="Add(int, Span{float}, ChunkScratch)"/> different chunks while partials that are there get more of theirs;
+/// none may come or go meanwhile.
 /// </summary>
 /// <param name="pool">Where the partials go in the end.</param>
 /// <param name="precision">What the gradient of every node is rounded to; those of the partials are.</param>

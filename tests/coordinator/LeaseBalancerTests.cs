@@ -145,6 +145,10 @@ public sealed class LeaseBalancerTests
         cluster.Run(4000);
         Assert.Equal(expected, cluster.Shares);
         Assert.Equal(1, cluster.Changes);
+        // It was not by accident.
+        cluster.Run(20_000);
+        Assert.Equal(expected, cluster.Shares);
+        Assert.InRange(cluster.Changes, 1, 6);
         Assert.True(cluster.Pace(100) < before);
     }
 
@@ -155,6 +159,20 @@ public sealed class LeaseBalancerTests
         cluster.Run(20_000);
         Assert.Equal([2, 2, 2, 2], cluster.Shares);
         Assert.InRange(cluster.Changes, 2, 16);
+    }
+
+    [Fact]
+    public void Workers_OfWhomFewerOnlySeemedBetter_AllGetWorkAgain()
+    {
+        Cluster cluster = CreateCrowd(workers: 4, threads: 1, cores: 4, believed: 2);
+        Func<int, int, double, double> undisturbed = cluster.Disturb;
+        // As long as all of them work, something else has the cores.
+        cluster.Disturb = (step, worker, compute) => undisturbed(step, worker, compute) * (cluster.Shares.Contains(0) ? 1 : 4);
+        cluster.Run(3000);
+        Assert.Equal([4, 4, 0, 0], cluster.Shares);
+        cluster.Disturb = undisturbed;
+        cluster.Run(20_000);
+        Assert.Equal([2, 2, 2, 2], cluster.Shares);
     }
 
     [Fact]

@@ -39,6 +39,7 @@ internal sealed record WorkerOptions
             throw new ConfigurationException($"--coordinator must be a URL such as http://127.0.0.1:5000, not '{Coordinator}'");
         if (Coordinator.Scheme == Uri.UriSchemeHttp && Tls != ClientTls.Default)
             throw new ConfigurationException($"--tls-ca, --tls-cert and --tls-key need an https:// URL, not --coordinator {Coordinator}");
+        ExchangeKind.Check(Exchange);
         if (Exchange == ExchangeChoice.Shm && SharedSegment.Folder() is null)
             throw new ConfigurationException(ExchangeKind.Unavailable);
         if (Threads is < 1 or > 1024)
