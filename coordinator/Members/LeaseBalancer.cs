@@ -161,16 +161,22 @@ internal sealed class LeaseBalancer(int shards, int cores)
     private ImmutableArray<int> GoBack(Trial trial, ImmutableArray<int> shares)
     {
         if (trial.IsOfFewer)
+        {
             _fewer = (_step + ((long)RetryAfterSteps << _fewer.Doublings), Math.Min(_fewer.Doublings + 1, MostDoublings));
+        }
         else
+        {
             Remember(trial.From, shares, trial.Speeds);
-        if (!trial.IsOfFewer && _limit.Until > 0)
-            LimitAgain();
+            if (_limit.Until > 0)
+                LimitAgain();
+        }
+
         _trial = null;
         BeginDeal();
         return trial.From;
     }
 
+    /// <summary>Holds to fewer workers from here on: for some seconds at first, and longer each time that nothing else was better.</summary>
     private void LimitAgain()
     {
         int doublings = _limit.Until == 0 ? DoublingsOfLimit : Math.Min(_limit.Doublings + 1, MostDoublings);

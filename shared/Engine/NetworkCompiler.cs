@@ -80,7 +80,7 @@ internal sealed class NetworkCompiler<TLanes>
         if (kernel == new Size2D(3, 3) && strides == new Size2D(1, 1) && TryAddWinograd(layer, input, output, padding, parameters, relu, IsPooled(index)))
             return output;
         ConvolutionGeometry geometry = new(input, output, kernel, strides, padding, _arena);
-        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu, _arena) { Layers = layer.Name, FirstParameter = parameters.KernelOffset }, output);
+        return Emit(new Convolution<TLanes>(input, output, geometry, parameters, relu, _arena) { Layers = layer.Name }, output);
     }
 
     /// <summary>Conv2D 3x3 with ReLU and the MaxPooling2D 2x2 behind it, as one operation.</summary>
@@ -93,9 +93,8 @@ internal sealed class NetworkCompiler<TLanes>
         }
 
         Edge output = _arena.ReserveEdge(next.Output);
-        ConvolutionParameters parameters = ParametersOf(layer, conv.KernelSize);
         return Emit(
-            new ConvolutionPool<TLanes>(input, output, conv.Padding, parameters, _arena) { Layers = $"{layer.Name} + {next.Name}", FirstParameter = parameters.KernelOffset },
+            new ConvolutionPool<TLanes>(input, output, conv.Padding, ParametersOf(layer, conv.KernelSize), _arena) { Layers = $"{layer.Name} + {next.Name}" },
             output);
     }
 
@@ -112,10 +111,10 @@ internal sealed class NetworkCompiler<TLanes>
         if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
             return false;
         Operation operation = bySquaresOf3 >= bySquaresOf2
-            ? new WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name, FirstParameter = parameters.KernelOffset }
+            ? new WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
             : mayDecideTies
-            ? new WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name, FirstParameter = parameters.KernelOffset }
-            : new WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name, FirstParameter = parameters.KernelOffset };
+            ? new WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : new WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
         _operations.Add(operation);
         return true;
     }

@@ -105,7 +105,7 @@ internal abstract unsafe class Operation : IDisposable
     public required string Layers { get; init; }
 
     /// <summary>Where its parameters begin, which go on to the next operation's; null: it has none.</summary>
-    public int? FirstParameter { get; init; }
+    public virtual int? FirstParameter => null;
 
     /// <summary>Which kernels it uses, for people: "direct 6x64 tiles".</summary>
     public abstract string Kernels { get; }

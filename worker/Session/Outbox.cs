@@ -35,9 +35,7 @@ internal sealed class Outbox(
     {
         if (shared?.TrySend(step, node, partial, compute) == true)
             return;
-        WorkerMessage message = new() { Partial = new Protos.Partial() };
-        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
-        Enqueue(message, partial.Gradient.Bytes, partial);
+        Enqueue(Describe(step, node, partial, compute), partial.Gradient.Bytes, partial);
     }
 
     /// <summary>Sends what has become complete of a partial, chunk by chunk in order.</summary>
@@ -46,8 +44,7 @@ internal sealed class Outbox(
     /// <param name="chunk">From 0.</param>
     public void SendChunk(StepId step, TreeNode node, Partial partial, int chunk, TimeSpan compute)
     {
-        WorkerMessage message = new() { Partial = new Protos.Partial() };
-        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
+        WorkerMessage message = Describe(step, node, partial, compute);
         message.Partial.Chunk = (uint)chunk + 1;
         Enqueue(message, chunks!.Of(partial.Gradient, chunk), chunk == chunks.Count - 1 ? partial : null);
     }
@@ -82,6 +79,13 @@ internal sealed class Outbox(
         }
 
         await stream.CompleteAsync().ConfigureAwait(false);
+    }
+
+    private static WorkerMessage Describe(StepId step, TreeNode node, Partial partial, TimeSpan compute)
+    {
+        WorkerMessage message = new() { Partial = new Protos.Partial() };
+        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
+        return message;
     }
 
     private void Enqueue(WorkerMessage message, ReadOnlyMemory<byte> vector, Partial? lent) =>

@@ -33,6 +33,8 @@ internal sealed unsafe class Convolution<TLanes> : Operation
             _transposed = new NativeBuffer(checked(parameters.Taps * parameters.Filters * _channelStride));
     }
 
+    public override int? FirstParameter => _parameters.KernelOffset;
+
     public override string Kernels =>
         $"{(_geometry.IsMatrixProduct ? "matrix" : "direct")} product, {RowProduct.TileRows} x {TileColumns} tiles{(_relu ? ", relu fused" : "")}";
 

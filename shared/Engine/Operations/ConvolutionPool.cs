@@ -50,6 +50,8 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             _sparse = new SparsePooledBackward<TLanes>(arena, _convolution, input.Gradient is not null);
     }
 
+    public override int? FirstParameter => _parameters.KernelOffset;
+
     public override string Kernels =>
         $"{_forward.Name} with relu and pool fused; backward {(HasFewChannels ? "by windows" : "only where a gradient passes the pool")}";
 

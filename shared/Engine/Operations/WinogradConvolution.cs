@@ -63,6 +63,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
         }
     }
 
+    public override int? FirstParameter => _parameters.KernelOffset;
+
     public override string Kernels =>
         $"{TForward.Name} in {Squared(TForward.Products)} products{(TForward.KeepsZeros ? "" : " mended where patches are empty")}{(_relu ? ", relu fused" : "")}; "
         + $"backward in {Squared(TWeights.Products)} and {Squared(TData.Products)}";
