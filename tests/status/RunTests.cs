@@ -97,7 +97,8 @@ public sealed class RunTests
             ProgramRun.Kill(worker);
         await coordinator.LineAsync(static line => line.StartsWith("coordinator: no worker is left", StringComparison.Ordinal));
         await coordinator.LineAsync(static line => line.Contains("stays up until interrupted", StringComparison.Ordinal));
-        Assert.Equal("failed", JsonNode.Parse(await client.GetStringAsync("/status", Cancellation))!.State());
+        // An answer may be a moment old.
+        await EventReader.UntilAsync(client, static status => status.State() == "failed");
         coordinator.Signal(PosixSignalNumber.Interrupt);
         Assert.Equal(1, await coordinator.ExitAsync());
     }

@@ -12,6 +12,7 @@ public sealed class AllocationTests
 {
     private const int Steps = 400;
     private const int StepsToWarmUp = 100;
+    private const int MostAllocating = 2;
     private const int Parameters = (36 * 4) + 4;
 
     [Theory]
@@ -39,11 +40,10 @@ public sealed class AllocationTests
             Protos.Partial partial = new();
             CoordinatorMessage order = new() { Step = new Step { Id = new StepId { Run = 1, MembershipVersion = 1 } } };
             order.Step.Nodes.Add(new TreeNode(1, 0).Code);
-            long before = 0;
+            long[] allocated = new long[Steps + 1];
             for (int step = 0; step < Steps; step++)
             {
-                if (step == StepsToWarmUp)
-                    before = GC.GetTotalAllocatedBytes(precise: true);
+                allocated[step] = GC.GetTotalAllocatedBytes(precise: true);
                 order.Step.Id.Step = (uint)(step % 8);
                 int size = order.CalculateSize();
                 Google.Protobuf.MessageExtensions.WriteTo(order, sent.AsSpan(0, size));
@@ -54,7 +54,11 @@ public sealed class AllocationTests
                 mailbox.GiveBack((int)partial.Slot - 1);
             }
 
-            Assert.Equal(0, GC.GetTotalAllocatedBytes(precise: true) - before);
+            allocated[Steps] = GC.GetTotalAllocatedBytes(precise: true);
+            // The first time that two threads want a lock at the same moment, which on a busy machine may come late, the runtime makes
+            // it an event to wait for, once.
+            int allocating = Enumerable.Range(StepsToWarmUp, Steps - StepsToWarmUp).Count(step => allocated[step + 1] != allocated[step]);
+            Assert.InRange(allocating, 0, MostAllocating);
         }
         finally
         {
