@@ -104,17 +104,17 @@ internal sealed class NetworkCompiler<TLanes>
         const int FewestChannels = 16;
         if (Math.Min(parameters.Channels, parameters.Filters) < FewestChannels || input.Value.ChannelStride % ArenaPlan.Alignment != 0)
             return false;
-        int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
+        int bySquaresOf2 = WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>.CountProducts(layer.Output);
         int bySquaresOf3 = mayDecideTies
-            ? WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output)
-            : WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
+            ? WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>.CountProducts(layer.Output)
+            : WinogradConvolution<Winograd3x3, Winograd3x3, TLanes>.CountProducts(layer.Output);
         if (Math.Min(bySquaresOf2, bySquaresOf3) >= parameters.Taps * output.Value.Pixels)
             return false;
         Operation operation = bySquaresOf3 >= bySquaresOf2
-            ? new WinogradConvolution<Winograd2x2, Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            ? new WinogradConvolution<Winograd2x2, Winograd2x2, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
             : mayDecideTies
-            ? new WinogradConvolution<Symmetric3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
-            : new WinogradConvolution<Winograd3x3, Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
+            ? new WinogradConvolution<Symmetric3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name }
+            : new WinogradConvolution<Winograd3x3, Winograd3x3, TLanes>(input, output, padding, parameters, relu, _arena) { Layers = layer.Name };
         _operations.Add(operation);
         return true;
     }

@@ -9,9 +9,9 @@ namespace Distributed.Engine.Kernels;
 /// In one dimension y = H g with the symmetric matrix H(i, j) = d(i + j). Each product of an off-diagonal element serves two
 /// outputs, d(i + j) (g(i) + g(j)), and what this adds too much is taken back on the diagonal:
 /// y(i) = sum over j != i of d(i + j) (g(i) + g(j)) + (d(2i) - sum over j != i of d(i + j)) g(i). Six products instead of nine, with
-/// coefficients of 0 and +-1 alone. (Winograd's own F(3,3) needs five, but gives noise where exact zeros belong.)
+/// coefficients of 0 and +-1 alone. (Winograd's own F(3,3) needs five, but gives noise where exact zeros belong.) Forward only.
 /// </summary>
-internal readonly unsafe struct Symmetric3x3 : ITransposableAlgorithm
+internal readonly unsafe struct Symmetric3x3 : IConvolutionAlgorithm
 {
     public static string Name => "F(3x3,3x3)";
 
@@ -44,15 +44,6 @@ internal readonly unsafe struct Symmetric3x3 : ITransposableAlgorithm
 
     public static void TransformOutput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Output, TLanes>(source, destination, channels);
-
-    public static void AddTransposedInput<TLanes>(Square source, Square destination, int channels)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Add<InputTransposed, TLanes>(source, destination, channels);
-
-    public static void TransposeKernel<TLanes>(Square source, Square destination, int channels)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<KernelTransposed, TLanes>(source, destination, channels);
-
-    public static void TransposeOutput<TLanes>(Square source, Square destination, int channels)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<OutputTransposed, TLanes>(source, destination, channels);
 
     /// <summary>The two taps that one of the six products multiplies the sum of, or one tap twice.</summary>
     private static (int First, int Second) Taps(int product) => product switch
@@ -99,64 +90,6 @@ internal readonly unsafe struct Symmetric3x3 : ITransposableAlgorithm
             TLanes.Store(y, TLanes.Add(TLanes.Add(m0, m1), m3));
             TLanes.Store(y + ys, TLanes.Add(TLanes.Add(m0, m2), m4));
             TLanes.Store(y + (2 * ys), TLanes.Add(TLanes.Add(m1, m2), m5));
-        }
-    }
-
-    private readonly struct InputTransposed : ILinearMap
-    {
-        public static int Inputs => 6;
-
-        public static int Outputs => 5;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void Apply<TLanes>(float* x, nint xs, float* y, nint ys)
-            where TLanes : unmanaged, ILanes<TLanes>
-        {
-            TLanes m0 = TLanes.Load(x), m1 = TLanes.Load(x + xs), m2 = TLanes.Load(x + (2 * xs));
-            TLanes m3 = TLanes.Load(x + (3 * xs)), m4 = TLanes.Load(x + (4 * xs)), m5 = TLanes.Load(x + (5 * xs));
-            TLanes.Store(y, m3);
-            TLanes.Store(y + ys, TLanes.Subtract(TLanes.Subtract(m0, m3), m4));
-            TLanes.Store(y + (2 * ys), TLanes.Subtract(TLanes.Add(TLanes.Subtract(m1, m3), m4), m5));
-            TLanes.Store(y + (3 * ys), TLanes.Subtract(TLanes.Subtract(m2, m4), m5));
-            TLanes.Store(y + (4 * ys), m5);
-        }
-    }
-
-    private readonly struct KernelTransposed : ILinearMap
-    {
-        public static int Inputs => 6;
-
-        public static int Outputs => 3;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void Apply<TLanes>(float* x, nint xs, float* y, nint ys)
-            where TLanes : unmanaged, ILanes<TLanes>
-        {
-            TLanes m0 = TLanes.Load(x), m1 = TLanes.Load(x + xs), m2 = TLanes.Load(x + (2 * xs));
-            TLanes m3 = TLanes.Load(x + (3 * xs)), m4 = TLanes.Load(x + (4 * xs)), m5 = TLanes.Load(x + (5 * xs));
-            TLanes.Store(y, TLanes.Add(TLanes.Add(m0, m1), m3));
-            TLanes.Store(y + ys, TLanes.Add(TLanes.Add(m0, m2), m4));
-            TLanes.Store(y + (2 * ys), TLanes.Add(TLanes.Add(m1, m2), m5));
-        }
-    }
-
-    private readonly struct OutputTransposed : ILinearMap
-    {
-        public static int Inputs => 3;
-
-        public static int Outputs => 6;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static void Apply<TLanes>(float* x, nint xs, float* y, nint ys)
-            where TLanes : unmanaged, ILanes<TLanes>
-        {
-            TLanes y0 = TLanes.Load(x), y1 = TLanes.Load(x + xs), y2 = TLanes.Load(x + (2 * xs));
-            TLanes.Store(y, TLanes.Add(y0, y1));
-            TLanes.Store(y + ys, TLanes.Add(y0, y2));
-            TLanes.Store(y + (2 * ys), TLanes.Add(y1, y2));
-            TLanes.Store(y + (3 * ys), y0);
-            TLanes.Store(y + (4 * ys), y1);
-            TLanes.Store(y + (5 * ys), y2);
         }
     }
 }

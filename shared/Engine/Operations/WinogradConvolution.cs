@@ -6,13 +6,12 @@ namespace Distributed.Engine.Operations;
 /// <summary>
 /// y = relu?(x * w + b) for a 3x3 kernel at stride 1, by a convolution algorithm: tiles of input are transformed, multiplied with
 /// the transformed weights product by product, and transformed back; the gradients the same with the transposed transforms.
-/// Each pass may have an algorithm of its own, with tiles of one size: forward must keep zeros exact in front of ReLU, or have them
-/// mended; the weights' gradient must keep them, for RMSprop would make much of noise; the data's gradient need not.
+/// Forward may have an algorithm of its own, with tiles of the same size: it must keep zeros exact in front of ReLU, or have them
+/// mended. The gradients need not: their noise is a millionth of the largest of a kernel's nine taps, or of a tile's pixels.
 /// </summary>
-internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLanes> : Operation
+internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : Operation
     where TForward : IConvolutionAlgorithm
-    where TWeights : ITransposableAlgorithm
-    where TData : ITransposableAlgorithm
+    where TBackward : ITransposableAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
 {
     /// <summary>Rows of the weights' gradient that are summed and transformed at a time, so that all their products stay in the cache.</summary>
@@ -27,8 +26,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
     private readonly int[] _inputPlaces, _outputPlaces;
     private readonly NativeBuffer _bias;
     private readonly TransformedKernel<TForward, TLanes> _kernel;
-    private readonly TransformedKernel<TData, TLanes>? _transposedKernel;
-    private readonly TileBuffer _inputTiles, _weightsInputTiles, _gradientTiles, _dataTiles, _outputBlock, _inputBlock, _weightSlice;
+    private readonly TransformedKernel<TBackward, TLanes>? _transposedKernel;
+    private readonly TileBuffer _inputTiles, _backwardInputTiles, _gradientTiles, _outputBlock, _inputBlock, _weightSlice;
     private readonly int _tapSlice;
 
     public WinogradConvolution(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
@@ -47,19 +46,18 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
         _filterStride = output.Value.ChannelStride;
         int tiles = checked(arena.Microbatch * _tilesPerSample), channelStride = input.Value.ChannelStride;
         _inputTiles = TileBuffer.Reserve(arena, TForward.Products, tiles, channelStride);
-        _weightsInputTiles = KeepsInputTiles ? _inputTiles : TileBuffer.Reserve(arena, TWeights.Products, tiles, channelStride);
-        _gradientTiles = TileBuffer.Reserve(arena, TWeights.Products, tiles, _filterStride);
+        _backwardInputTiles = KeepsInputTiles ? _inputTiles : TileBuffer.Reserve(arena, TBackward.Products, tiles, channelStride);
+        _gradientTiles = TileBuffer.Reserve(arena, TBackward.Products, tiles, _filterStride);
         _outputBlock = TileBuffer.Reserve(arena, TForward.Products, TileProducts.BlockTiles, _filterStride);
-        _weightSlice = TileBuffer.Reserve(arena, TWeights.Products, SliceChannels, _filterStride);
+        _weightSlice = TileBuffer.Reserve(arena, TBackward.Products, SliceChannels, _filterStride);
         _tapSlice = arena.Reserve(parameters.Taps * _filterStride);
         _bias = new NativeBuffer(_filterStride);
         _kernel = new TransformedKernel<TForward, TLanes>(parameters, isTransposed: false);
         if (input.Gradient is not null)
         {
-            _transposedKernel = new TransformedKernel<TData, TLanes>(parameters, isTransposed: true);
+            _transposedKernel = new TransformedKernel<TBackward, TLanes>(parameters, isTransposed: true);
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
-            _dataTiles = KeepsGradientTiles ? _gradientTiles : TileBuffer.Reserve(arena, TData.Products, tiles, _filterStride);
-            _inputBlock = TileBuffer.Reserve(arena, TData.Products, TileProducts.BlockTiles, channelStride);
+            _inputBlock = TileBuffer.Reserve(arena, TBackward.Products, TileProducts.BlockTiles, channelStride);
         }
     }
 
@@ -67,12 +65,10 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
 
     public override string Kernels =>
         $"{TForward.Name} in {Squared(TForward.Products)} products{(TForward.KeepsZeros ? "" : " mended where patches are empty")}{(_relu ? ", relu fused" : "")}; "
-        + $"backward in {Squared(TWeights.Products)} and {Squared(TData.Products)}";
+        + $"backward in {Squared(TBackward.Products)}";
 
     /// <summary>Whether backward can use what forward transformed.</summary>
-    private static bool KeepsInputTiles => typeof(TForward) == typeof(TWeights);
-
-    private static bool KeepsGradientTiles => typeof(TWeights) == typeof(TData);
+    private static bool KeepsInputTiles => typeof(TForward) == typeof(TBackward);
 
     /// <summary>Multiplications for each pair of channels in one sample: what the choice between algorithms goes by.</summary>
     public static int CountProducts(SampleShape output) =>
@@ -120,13 +116,11 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
 
         _outputGradient.CopyIn(pass);
         if (!KeepsInputTiles)
-            TransformInput<TWeights>(pass, _weightsInputTiles, 0, tiles);
-        TransposeOutput<TWeights>(pass, _gradientTiles, tiles);
+            TransformInput<TBackward>(pass, _backwardInputTiles, 0, tiles);
+        TransposeOutput(pass, tiles);
         WeightGradient(pass, tiles);
         if (_inputGradient is null)
             return;
-        if (!KeepsGradientTiles)
-            TransposeOutput<TData>(pass, _dataTiles, tiles);
         DataGradient(pass, _inputGradient, tiles);
     }
 
@@ -170,12 +164,14 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
     }
 
     /// <summary>A dy A' of all tiles.</summary>
-    private void TransposeOutput<T>(in Pass pass, TileBuffer tiles, int count)
-        where T : ITransposableAlgorithm
+    private void TransposeOutput(in Pass pass, int tiles)
     {
         Square source = Pixels(pass, _outputGradient.Plane);
-        for (int tile = 0; tile < count; tile++)
-            T.TransposeOutput<TLanes>(source.Moved(_outputPlaces[tile]), tiles.Tile(pass.Arena, T.Products, tile), tiles.Channels);
+        for (int tile = 0; tile < tiles; tile++)
+        {
+            TBackward.TransposeOutput<TLanes>(
+                source.Moved(_outputPlaces[tile]), _gradientTiles.Tile(pass.Arena, TBackward.Products, tile), _filterStride);
+        }
     }
 
     /// <summary>dw = G' [(B' d B) . (A dy A')] G: for each product the outer sum over all tiles.</summary>
@@ -185,19 +181,19 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
         for (int first = 0; first < _parameters.Channels; first += SliceChannels)
         {
             int count = Math.Min(SliceChannels, _parameters.Channels - first);
-            for (int product = 0; product < TWeights.Products * TWeights.Products; product++)
+            for (int product = 0; product < TBackward.Products * TBackward.Products; product++)
             {
                 Gemm.Multiply<TLanes>(
-                    _weightsInputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
+                    _backwardInputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
                     _weightSlice.Product(pass.Arena, product, 0), count, _filterStride, tiles);
             }
 
             for (int i = 0; i < count; i++)
             {
-                Square slice = _weightSlice.Tile(pass.Arena, TWeights.Products, i);
+                Square slice = _weightSlice.Tile(pass.Arena, TBackward.Products, i);
                 float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
                 if (_parameters.Filters == _filterStride)
-                    TWeights.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
+                    TBackward.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
                 else
                     TransposePadded(slice, pass.At(_tapSlice), weights, tapStride);
             }
@@ -206,7 +202,7 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
 
     private void TransposePadded(Square slice, float* taps, float* weights, nint tapStride)
     {
-        TWeights.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
+        TBackward.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
         for (nint tap = 0; tap < _parameters.Taps; tap++)
         {
             new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
@@ -222,12 +218,12 @@ internal sealed unsafe class WinogradConvolution<TForward, TWeights, TData, TLan
         for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
         {
             int count = Math.Min(TileProducts.BlockTiles, tiles - first);
-            TileProducts.Multiply<TData, TLanes>(
-                pass.Arena, _dataTiles, first, _transposedKernel!.Matrices, _inputBlock, 0, count, _parameters.Filters);
+            TileProducts.Multiply<TBackward, TLanes>(
+                pass.Arena, _gradientTiles, first, _transposedKernel!.Matrices, _inputBlock, 0, count, _parameters.Filters);
             for (int i = 0; i < count; i++)
             {
-                TData.AddTransposedInput<TLanes>(
-                    _inputBlock.Tile(pass.Arena, TData.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
+                TBackward.AddTransposedInput<TLanes>(
+                    _inputBlock.Tile(pass.Arena, TBackward.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
             }
         }
 
