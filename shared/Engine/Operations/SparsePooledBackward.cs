@@ -105,21 +105,24 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         }
     }
 
-    /// <summary>Adds to dx, which has the source's layout.</summary>
+    /// <summary>Writes dx, which has the source's layout.</summary>
     public void DataGradient(in Pass pass, float* gradient, float* inputGradient)
     {
         SparseDataGradient kernel = new()
         {
-            Windows = _convolution.Windows.AsSpan(0, pass.Samples * _windowsPerSample),
+            Samples = pass.Samples,
+            WindowRows = _convolution.Pooled.Shape.Height,
+            WindowColumns = _convolution.Pooled.Shape.Width,
             Gradient = gradient,
             Masks = Masks(pass),
             Filters = _convolution.Parameters.Filters,
             FilterStride = _convolution.FilterStride,
             Weights = _blocks!.Pointer,
+            SampleStride = _convolution.Source.SampleStride,
             RowStride = _convolution.Source.RowStride,
             ChannelStride = _convolution.Source.ChannelStride,
         };
-        kernel.Add<TLanes>(inputGradient);
+        kernel.Write<TLanes>(inputGradient);
     }
 
     public void Dispose() => _blocks?.Dispose();
