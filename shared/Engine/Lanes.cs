@@ -68,7 +68,7 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>As many bytes as there are lanes, as floats.</summary>
     static abstract TSelf LoadBytes(byte* source);
 
-    /// <summary>Whole numbers from 0 to 255 as bytes.</summary>
+    /// <summary>Whole numbers from 0 to 255 as bytes. What becomes of others is the processor's own affair.</summary>
     static abstract void StoreBytes(byte* destination, TSelf value);
 
     /// <summary>The bits that are set in <paramref name="any"/> or differ between a and b.</summary>
