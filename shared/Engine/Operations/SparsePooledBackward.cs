@@ -130,14 +130,9 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         Plane source = _convolution.Source;
         int filterStride = _convolution.FilterStride;
         nint rows = (nint)first * filterStride;
-        for (int i = 0; i < windows; i++)
-        {
-            nint row = (nint)i * filterStride;
-            WindowMaximum.Locate<TLanes>(
-                _convolution.WinnersAt(pass) + rows + row, filterStride, _convolution.Windows[first + i], source.RowStride, source.ChannelStride,
-                (int*)pass.At(_places) + row);
-        }
-
+        WindowMaximum.Locate<TLanes>(
+            _convolution.WinnersAt(pass) + rows, filterStride, _convolution.Windows.AsSpan(first, windows), source.RowStride, source.ChannelStride,
+            (int*)pass.At(_places));
         Transposition.Run(pass.At(_places), filterStride, windows, filterStride, pass.At(_placesByFilter), LiveGradients.WordLength);
         Transposition.Run(gradient + rows, filterStride, windows, filterStride, pass.At(_gradientByFilter), LiveGradients.WordLength);
     }
