@@ -53,8 +53,8 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Lane by lane: left == right ? whenEqual : otherwise.</summary>
     static abstract TSelf SelectEqual(TSelf left, TSelf right, TSelf whenEqual, TSelf otherwise);
 
-    /// <summary>Lane by lane one of four floats: the one that the two lowest bits of the index's representation say.</summary>
-    static abstract TSelf Pick(float* four, TSelf index);
+    /// <summary>Lane by lane one of four floats, two above and two below: the one that the two lowest bits of the index's representation say.</summary>
+    static abstract TSelf Pick(float* above, float* below, TSelf index);
 
     /// <summary>2^n, for whole n from -126 to 127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);

@@ -50,7 +50,7 @@ internal static unsafe class WindowMaximum
             for (nint filter = 0; filter < filters; filter += TLanes.Count)
             {
                 TLanes index = TLanes.Add(TLanes.LoadBytes(winners + filter), TLanes.Splat(IndexBase));
-                TLanes.Store((float*)places + filter, TLanes.Pick((float*)&positions, index));
+                TLanes.Store((float*)places + filter, TLanes.Pick((float*)&positions, (float*)&positions + 2, index));
             }
 
             winners += filters;
