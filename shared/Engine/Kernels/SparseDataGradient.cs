@@ -4,13 +4,14 @@ using System.Runtime.CompilerServices;
 namespace Distributed.Engine.Kernels;
 
 /// <summary>
-/// dx[place + tap, c] += gradient w[f, tap, c] over the live gradients of 2x2 windows of 3x3 convolutions.
+/// dx[place + tap, c] = sum of gradient w[f, tap, c] over the live gradients of 2x2 windows of 3x3 convolutions.
 ///
 /// dx is (N,H,W,C) with C padded to whole lines; w is (block, F, 3, 3, a vector of channels). A window covers a patch of 4x4
 /// pixels. With 32 registers a tile is the whole patch x a vector of channels: 16 accumulators and one broadcast. With 16
 /// registers it is three rows of it, those under the window's upper or lower positions: 12 and 1. Within it each position has
 /// fixed registers, which is why the gradients come by position. Every multiply-add reads its own vector of w; a block of w
-/// stays in the first cache over all windows. Bound by those reads and the ends of the short loops. No tail. Each pixel is
+/// stays in the first cache over all windows, and pixels are cleared just before the first window that reaches them, not in a
+/// pass of their own. Bound by those reads and the ends of the short loops. No tail. Each pixel is
 /// one chain of multiply-adds over windows, positions and filters in order: the same bits at any width.
 /// </summary>
 internal readonly unsafe ref struct SparseDataGradient
@@ -38,8 +39,11 @@ internal readonly unsafe ref struct SparseDataGradient
     /// <summary>C, padded: floats from one pixel to the next.</summary>
     public required nint ChannelStride { get; init; }
 
-    /// <summary>Adds to dx.</summary>
-    public void Add<TLanes>(float* inputGradient)
+    /// <summary>Floats of dx in all.</summary>
+    public required nint Length { get; init; }
+
+    /// <summary>Writes dx.</summary>
+    public void Write<TLanes>(float* inputGradient)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         for (nint channel = 0; channel < ChannelStride; channel += TLanes.Count)
@@ -53,9 +57,11 @@ internal readonly unsafe ref struct SparseDataGradient
         float* gradient = Gradient;
         ulong* masks = Masks;
         int words = LiveGradients.MaskWords(FilterStride);
+        float* cleared = inputGradient;
         foreach (int window in Windows)
         {
             float* patch = inputGradient + window;
+            Clear<TLanes>(ref cleared, patch + (3 * rowStride) + (4 * channelStride), channelStride);
             if (TLanes.HasManyRegisters)
                 AddPatch<TLanes>(patch, rowStride, channelStride, gradient, masks, words, weights);
             else
@@ -63,6 +69,17 @@ internal readonly unsafe ref struct SparseDataGradient
             gradient += FilterStride;
             masks += words;
         }
+
+        Clear<TLanes>(ref cleared, inputGradient + Length, channelStride);
+    }
+
+    /// <summary>Clears a vector of channels in the pixels that are next, up to an end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Clear<TLanes>(ref float* next, float* end, nint channelStride)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        for (; next < end; next += channelStride)
+            TLanes.Store(next, TLanes.Zero);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

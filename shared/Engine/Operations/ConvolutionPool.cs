@@ -108,7 +108,6 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             _sparse.WeightGradient(pass, gradient, weights);
         if (_inputGradient is null)
             return;
-        _inputGradient.Clear(pass);
         _sparse.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
         _inputGradient.CopyOut(pass);
     }

@@ -105,7 +105,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         }
     }
 
-    /// <summary>Adds to dx, which has the source's layout.</summary>
+    /// <summary>Writes dx, which has the source's layout.</summary>
     public void DataGradient(in Pass pass, float* gradient, float* inputGradient)
     {
         SparseDataGradient kernel = new()
@@ -118,8 +118,9 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
             Weights = _blocks!.Pointer,
             RowStride = _convolution.Source.RowStride,
             ChannelStride = _convolution.Source.ChannelStride,
+            Length = pass.Samples * _convolution.Source.SampleStride,
         };
-        kernel.Add<TLanes>(inputGradient);
+        kernel.Write<TLanes>(inputGradient);
     }
 
     public void Dispose() => _blocks?.Dispose();
