@@ -92,9 +92,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         for (int first = 0, group = 0; first < windows; first += _windowsPerGroup, group++)
         {
             OrderByFilter(pass, gradient, first, Math.Min(_windowsPerGroup, windows - first));
-            ulong* live = ByFilter(pass, group);
-            for (int filter = 0; filter < sizes.Filters; filter++)
-                kernel.Add<TLanes>(filter, live[filter], pass.At(_weightGradient) + (filter * filterLength), isFirst: first == 0);
+            kernel.Add<TLanes>(new(ByFilter(pass, group), sizes.Filters), pass.At(_weightGradient), isFirst: first == 0);
         }
 
         for (nint tap = 0; tap < sizes.Taps; tap++)
