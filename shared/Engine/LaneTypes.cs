@@ -65,12 +65,16 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         new(Vector512.ConditionalSelect(Vector512.Equals(left._value, right._value), whenEqual._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Pick(float* four, Lanes512 index)
+    public static Lanes512 Pick(float* above, float* below, Lanes512 index)
     {
         if (Avx512F.IsSupported)
-            return new(Avx512F.PermuteVar4x32(Avx512F.BroadcastVector128ToVector512(four), index._value.AsInt32()));
+        {
+            Vector512<double> fours = Avx512F.UnpackLow(Vector512.Create(*(double*)above), Vector512.Create(*(double*)below));
+            return new(Avx512F.PermuteVar4x32(fours.AsSingle(), index._value.AsInt32()));
+        }
+
         return new(Vector512.Create(
-            Lanes256.Pick(four, new(index._value.GetLower())).Value, Lanes256.Pick(four, new(index._value.GetUpper())).Value));
+            Lanes256.Pick(above, below, new(index._value.GetLower())).Value, Lanes256.Pick(above, below, new(index._value.GetUpper())).Value));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -100,7 +104,7 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     {
         if (Avx512F.IsSupported)
         {
-            Avx512F.ConvertToVector128Byte(Vector512.ConvertToInt32(value._value)).Store(destination);
+            Avx512F.ConvertToVector128Byte(Vector512.ConvertToInt32Native(value._value)).Store(destination);
             return;
         }
 
@@ -175,12 +179,16 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
         new(Vector256.ConditionalSelect(Vector256.Equals(left._value, right._value), whenEqual._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Pick(float* four, Lanes256 index)
+    public static Lanes256 Pick(float* above, float* below, Lanes256 index)
     {
         if (Avx.IsSupported)
-            return new(Avx.PermuteVar(Avx.BroadcastVector128ToVector256(four), index._value.AsInt32()));
+        {
+            Vector256<double> fours = Avx.UnpackLow(Vector256.Create(*(double*)above), Vector256.Create(*(double*)below));
+            return new(Avx.PermuteVar(fours.AsSingle(), index._value.AsInt32()));
+        }
+
         return new(Vector256.Create(
-            Lanes128.Pick(four, new(index._value.GetLower())).Value, Lanes128.Pick(four, new(index._value.GetUpper())).Value));
+            Lanes128.Pick(above, below, new(index._value.GetLower())).Value, Lanes128.Pick(above, below, new(index._value.GetUpper())).Value));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -210,7 +218,7 @@ internal readonly unsafe struct Lanes256(Vector256<float> value) : ILanes<Lanes2
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreBytes(byte* destination, Lanes256 value)
     {
-        Vector256<int> whole = Vector256.ConvertToInt32(value._value);
+        Vector256<int> whole = Vector256.ConvertToInt32Native(value._value);
         Vector128<short> narrow = Vector128.Narrow(whole.GetLower(), whole.GetUpper());
         Vector128.Narrow(narrow.AsUInt16(), narrow.AsUInt16()).GetLower().Store(destination);
     }
@@ -285,8 +293,8 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
         new(Vector128.ConditionalSelect(Vector128.Equals(left._value, right._value), whenEqual._value, otherwise._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128 Pick(float* four, Lanes128 index) =>
-        new(Vector128.Shuffle(Vector128.Load(four), index._value.AsInt32() & Vector128.Create(3)));
+    public static Lanes128 Pick(float* above, float* below, Lanes128 index) =>
+        new(Vector128.Shuffle(Vector128.Create(*(double*)above, *(double*)below).AsSingle(), index._value.AsInt32() & Vector128.Create(3)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 PowerOfTwo(Lanes128 n) =>
@@ -314,7 +322,7 @@ internal readonly unsafe struct Lanes128(Vector128<float> value) : ILanes<Lanes1
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreBytes(byte* destination, Lanes128 value)
     {
-        Vector128<short> narrow = Vector128.Narrow(Vector128.ConvertToInt32(value._value), Vector128<int>.Zero);
+        Vector128<short> narrow = Vector128.Narrow(Vector128.ConvertToInt32Native(value._value), Vector128<int>.Zero);
         *(uint*)destination = Vector128.Narrow(narrow.AsUInt16(), narrow.AsUInt16()).AsUInt32().ToScalar();
     }
 
@@ -370,7 +378,8 @@ internal readonly unsafe struct ScalarLane(float value) : ILanes<ScalarLane>
     public static ScalarLane SelectEqual(ScalarLane left, ScalarLane right, ScalarLane whenEqual, ScalarLane otherwise) =>
         left._value == right._value ? whenEqual : otherwise;
 
-    public static ScalarLane Pick(float* four, ScalarLane index) => new(four[index.Bits & 3]);
+    public static ScalarLane Pick(float* above, float* below, ScalarLane index) =>
+        new(((index.Bits & 2) == 0 ? above : below)[index.Bits & 1]);
 
     public static ScalarLane PowerOfTwo(ScalarLane n) => new(BitConverter.Int32BitsToSingle(((int)n._value + 127) << 23));
 

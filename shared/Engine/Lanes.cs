@@ -53,8 +53,8 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Lane by lane: left == right ? whenEqual : otherwise.</summary>
     static abstract TSelf SelectEqual(TSelf left, TSelf right, TSelf whenEqual, TSelf otherwise);
 
-    /// <summary>Lane by lane one of four floats: the one that the two lowest bits of the index's representation say.</summary>
-    static abstract TSelf Pick(float* four, TSelf index);
+    /// <summary>Lane by lane one of four floats, two above and two below: the one that the two lowest bits of the index's representation say.</summary>
+    static abstract TSelf Pick(float* above, float* below, TSelf index);
 
     /// <summary>2^n, for whole n from -126 to 127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
@@ -68,7 +68,7 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>As many bytes as there are lanes, as floats.</summary>
     static abstract TSelf LoadBytes(byte* source);
 
-    /// <summary>Whole numbers from 0 to 255 as bytes.</summary>
+    /// <summary>Whole numbers from 0 to 255 as bytes. What becomes of others is the processor's own affair.</summary>
     static abstract void StoreBytes(byte* destination, TSelf value);
 
     /// <summary>The bits that are set in <paramref name="any"/> or differ between a and b.</summary>

@@ -86,7 +86,8 @@ internal unsafe struct Pair<T>(T low, T high) : ILanes<Pair<T>>
         T.SelectEqual(left._high, right._high, whenEqual._high, otherwise._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Pair<T> Pick(float* four, Pair<T> index) => new(T.Pick(four, index._low), T.Pick(four, index._high));
+    public static Pair<T> Pick(float* above, float* below, Pair<T> index) =>
+        new(T.Pick(above, below, index._low), T.Pick(above, below, index._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Pair<T> PowerOfTwo(Pair<T> n) => new(T.PowerOfTwo(n._low), T.PowerOfTwo(n._high));

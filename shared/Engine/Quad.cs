@@ -120,8 +120,9 @@ internal unsafe struct Quad<T>(T first, T second, T third, T fourth) : ILanes<Qu
         T.SelectEqual(left._fourth, right._fourth, whenEqual._fourth, otherwise._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Quad<T> Pick(float* four, Quad<T> index) =>
-        new(T.Pick(four, index._first), T.Pick(four, index._second), T.Pick(four, index._third), T.Pick(four, index._fourth));
+    public static Quad<T> Pick(float* above, float* below, Quad<T> index) => new(
+        T.Pick(above, below, index._first), T.Pick(above, below, index._second),
+        T.Pick(above, below, index._third), T.Pick(above, below, index._fourth));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Quad<T> PowerOfTwo(Quad<T> n) =>

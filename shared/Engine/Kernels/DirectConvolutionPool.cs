@@ -65,17 +65,25 @@ internal readonly unsafe ref struct DirectConvolutionPool
     {
         if (windows.IsEmpty)
             return;
-        for (nint filter = 0; filter < FilterStride; filter += TLanes.Count)
+        int filter = 0;
+        for (; filter + Pair<TLanes>.Count <= FilterStride; filter += Pair<TLanes>.Count)
+            RunEmptyRow<Pair<TLanes>>(windows, filter);
+        for (; filter < FilterStride; filter += TLanes.Count)
+            RunEmptyRow<TLanes>(windows, filter);
+    }
+
+    private void RunEmptyRow<TRow>(ReadOnlySpan<int> windows, int filter)
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        float* values = Pooled + filter;
+        byte* winners = Winners + filter;
+        nint filterStride = FilterStride, first = windows[0] * filterStride;
+        WindowMaximum.Take(TRow.Zero, TRow.Zero, TRow.Zero, TRow.Zero, Bias + filter, values + first, winners + first);
+        TRow value = TRow.Load(values + first), winner = TRow.LoadBytes(winners + first);
+        foreach (int window in windows)
         {
-            nint first = ((nint)windows[0] * FilterStride) + filter;
-            WindowMaximum.Take(TLanes.Zero, TLanes.Zero, TLanes.Zero, TLanes.Zero, Bias + filter, Pooled + first, Winners + first);
-            TLanes pooled = TLanes.Load(Pooled + first), winner = TLanes.LoadBytes(Winners + first);
-            foreach (int window in windows)
-            {
-                nint place = ((nint)window * FilterStride) + filter;
-                TLanes.Store(Pooled + place, pooled);
-                TLanes.StoreBytes(Winners + place, winner);
-            }
+            TRow.Store(values + (window * filterStride), value);
+            TRow.StoreBytes(winners + (window * filterStride), winner);
         }
     }
 

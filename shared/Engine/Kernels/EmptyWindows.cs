@@ -8,23 +8,24 @@ namespace Distributed.Engine.Kernels;
 /// nothing to the weights.
 ///
 /// Each pixel is looked at once: two rows of them make a word of bits, and a patch is empty where the words of its four rows
-/// have four zeros side by side. Bound by writing the order.
+/// have four zeros side by side. Bound by writing the lists.
 /// </summary>
 internal static unsafe class EmptyWindows
 {
     /// <summary>Windows whose pixels fit into one word of bits: 2 columns each, and 2 more.</summary>
     private const int WordWindows = 31;
 
-    /// <summary>Parts windows into those that see anything, in order, from the front, and the empty ones from the back.</summary>
+    /// <summary>Parts windows into those that see anything and those that do not, each in order.</summary>
     /// <param name="input">The pixels from the first window's first one on; every float of a pixel counts, padding included.</param>
     /// <param name="sampleStride">Floats from one sample to the next.</param>
     /// <param name="rows">Of windows in a sample.</param>
     /// <param name="columns">Of windows in a sample.</param>
-    /// <param name="order">Receives the windows' numbers.</param>
+    /// <param name="occupied">Receives the numbers of windows that see anything; what is behind them has no meaning.</param>
+    /// <param name="empty">Receives the others' numbers likewise. Both have room for all.</param>
     /// <returns>How many see anything.</returns>
-    public static int Part(Square input, nint sampleStride, int samples, int rows, int columns, int* order)
+    public static int Part(Square input, nint sampleStride, int samples, int rows, int columns, int* occupied, int* empty)
     {
-        int front = 0, back = samples * rows * columns, window = 0;
+        nint front = 0, window = 0;
         ulong* above = stackalloc ulong[(columns + WordWindows - 1) / WordWindows];
         for (nint sample = 0; sample < samples; sample++)
         {
@@ -40,19 +41,18 @@ internal static unsafe class EmptyWindows
                     above[word] = below;
                     patches |= patches >> 1;
                     patches |= patches >> 2;
-                    for (int end = window + count; window < end; window++, patches >>= 2)
+                    for (nint end = window + count; window < end; window++, patches >>= 2)
                     {
-                        // Without a branch, which nobody could predict at the edge of what is drawn: the JIT would make one of a choice.
-                        int isEmpty = (int)~patches & 1;
-                        back -= isEmpty;
-                        order[front + ((back - front) & -isEmpty)] = window;
-                        front += 1 - isEmpty;
+                        // Into both lists, one of which goes on: nobody could predict a branch at the edge of what is drawn.
+                        occupied[front] = (int)window;
+                        empty[window - front] = (int)window;
+                        front += (nint)(patches & 1);
                     }
                 }
             }
         }
 
-        return front;
+        return (int)front;
     }
 
     /// <summary>Bit x is set where pixel x of either of two rows is not zero bits alone.</summary>

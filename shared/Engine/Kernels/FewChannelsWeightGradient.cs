@@ -15,7 +15,7 @@ namespace Distributed.Engine.Kernels;
 /// </summary>
 internal readonly unsafe ref struct FewChannelsWeightGradient
 {
-    private const int Taps = 9;
+    private const int Taps = 9, PatchSide = 4;
 
     /// <summary>x.</summary>
     public required float* Input { get; init; }
@@ -77,45 +77,34 @@ internal readonly unsafe ref struct FewChannelsWeightGradient
     private void Sum<TRow>(float* input, nint filter, float* taps)
         where TRow : unmanaged, ILanes<TRow>
     {
-        nint rowStride = RowStride, channelStride = ChannelStride, filterStride = FilterStride;
-        float* fours = stackalloc float[4 * Taps], gradients = Gradient + filter;
+        nint channelStride = ChannelStride, rowStride = channelStride == 1 ? RowStride : PatchSide, filterStride = FilterStride;
+        float* patch = stackalloc float[PatchSide * PatchSide], gradients = Gradient + filter;
         byte* winners = Winners + filter;
         KernelSums<TRow> sums = KernelSums<TRow>.Zero;
         foreach (int window in Windows)
         {
             nint place = window * filterStride;
-            GatherPositions(input + Places[window], rowStride, channelStride, fours);
             TRow winner = TRow.LoadBytes(winners + place);
             TRow gradient = TRow.SelectGreater(winner, TRow.Splat(WindowMaximum.Dead), TRow.Load(gradients + place), TRow.Zero);
-            sums.AddPicked(gradient, fours, TRow.Add(winner, TRow.Splat(WindowMaximum.IndexBase)));
+            TRow index = TRow.Add(winner, TRow.Splat(WindowMaximum.IndexBase));
+            float* x = input + Places[window];
+            if (channelStride != 1)
+            {
+                CopyPatch(x, RowStride, channelStride, patch);
+                x = patch;
+            }
+
+            sums.AddPicked(gradient, x, rowStride, index);
         }
 
         sums.Store(taps, TRow.Count);
     }
 
-    /// <summary>For each tap what it meets at the window's four positions: neighbours in two rows of the patch.</summary>
+    /// <summary>Brings a channel's pixels side by side.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void GatherPositions(float* x, nint rowStride, nint channelStride, float* fours)
+    private static void CopyPatch(float* x, nint rowStride, nint stride, float* patch)
     {
-        Vector128<float> first = FourPixels(x, channelStride), second = FourPixels(x + rowStride, channelStride);
-        Vector128<float> third = FourPixels(x + (2 * rowStride), channelStride), fourth = FourPixels(x + (3 * rowStride), channelStride);
-        StoreNeighbours(first, second, fours);
-        StoreNeighbours(second, third, fours + 12);
-        StoreNeighbours(third, fourth, fours + 24);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> FourPixels(float* x, nint stride) =>
-        stride == 1 ? Vector128.Load(x) : Vector128.Create(*x, x[stride], x[2 * stride], x[3 * stride]);
-
-    /// <summary>For each of three columns the top's pixel there and the next one, then the bottom's.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreNeighbours(Vector128<float> top, Vector128<float> bottom, float* fours)
-    {
-        Vector128<float> upper = Vector128.Create(-1, -1, 0, 0).AsSingle();
-        Vector128<int> middle = Vector128.Create(1, 2, 1, 2);
-        Vector128.ConditionalSelect(upper, top, Vector128.Shuffle(bottom, Vector128.Create(0, 1, 0, 1))).Store(fours);
-        Vector128.ConditionalSelect(upper, Vector128.Shuffle(top, middle), Vector128.Shuffle(bottom, middle)).Store(fours + 4);
-        Vector128.ConditionalSelect(upper, Vector128.Shuffle(top, Vector128.Create(2, 3, 2, 3)), bottom).Store(fours + 8);
+        for (nint row = 0; row < PatchSide; row++, x += rowStride)
+            Vector128.Create(*x, x[stride], x[2 * stride], x[3 * stride]).Store(patch + (row * PatchSide));
     }
 }

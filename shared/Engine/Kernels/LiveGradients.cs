@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Distributed.Engine.Kernels;
@@ -37,6 +38,7 @@ internal static unsafe class LiveGradients
     }
 
     /// <summary>Writes the four positions' masks and returns that of all which live.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Mark(byte* winners, int count, ulong* masks)
     {
         ulong live = 0;

@@ -30,45 +30,50 @@ internal readonly unsafe ref struct SparseWeightGradient
     /// <summary>The gradient by the pooled values, likewise.</summary>
     public required float* Gradient { get; init; }
 
-    /// <param name="filter">Whose gradients.</param>
-    /// <param name="live">The windows in which it lives.</param>
-    /// <param name="weights">dw of that filter: 9 rows of <see cref="ChannelStride"/> floats.</param>
+    /// <param name="live">For each filter the windows in which it lives.</param>
+    /// <param name="weights">dw: 9 rows of <see cref="ChannelStride"/> floats for each filter.</param>
     /// <param name="isFirst">Whether the sums begin here.</param>
-    public void Add<TLanes>(int filter, ulong live, float* weights, bool isFirst)
+    public void Add<TLanes>(ReadOnlySpan<ulong> live, float* weights, bool isFirst)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int channel = 0;
         if (TLanes.HasManyRegisters)
         {
             for (; channel + Pair<TLanes>.Count <= ChannelStride; channel += Pair<TLanes>.Count)
-                AddChannels<Pair<TLanes>>(channel, filter, live, weights + channel, isFirst);
+                AddChannels<Pair<TLanes>>(channel, live, weights + channel, isFirst);
         }
 
         for (; channel < ChannelStride; channel += TLanes.Count)
-            AddChannels<TLanes>(channel, filter, live, weights + channel, isFirst);
+            AddChannels<TLanes>(channel, live, weights + channel, isFirst);
     }
 
-    private void AddChannels<TRow>(int channel, int filter, ulong live, float* weights, bool isFirst)
+    private void AddChannels<TRow>(int channel, ReadOnlySpan<ulong> live, float* weights, bool isFirst)
         where TRow : unmanaged, ILanes<TRow>
     {
         nint rowStride = RowStride, channelStride = ChannelStride;
-        float* x = Input + channel, gradient = Gradient + (filter * LiveGradients.WordLength);
-        int* places = Places + (filter * LiveGradients.WordLength);
-        KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
-        // The next place is loaded one window ahead: behind the loads of the multiply-adds it would keep those of the next ones waiting.
-        // After the last window that is the row's end, whose place nobody uses.
-        nint window = BitOperations.TrailingZeroCount(live);
-        float* patch = x + places[window];
-        while (live != 0)
+        float* x = Input + channel, gradient = Gradient;
+        int* places = Places;
+        foreach (ulong windows in live)
         {
-            live &= live - 1;
-            nint next = BitOperations.TrailingZeroCount(live);
-            float* nextPatch = x + places[next];
-            sums.AddRows(TRow.Splat(gradient[window]), patch, rowStride, channelStride);
-            window = next;
-            patch = nextPatch;
-        }
+            KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
+            // The next place is loaded one window ahead: behind the loads of the multiply-adds it would keep those of the next ones
+            // waiting. After the last window that is the row's end, whose place nobody uses.
+            nint window = BitOperations.TrailingZeroCount(windows);
+            float* patch = x + places[window];
+            for (ulong left = windows; left != 0;)
+            {
+                left &= left - 1;
+                nint next = BitOperations.TrailingZeroCount(left);
+                float* nextPatch = x + places[next];
+                sums.AddRows(TRow.Splat(gradient[window]), patch, rowStride, channelStride);
+                window = next;
+                patch = nextPatch;
+            }
 
-        sums.Store(weights, channelStride);
+            sums.Store(weights, channelStride);
+            weights += 9 * channelStride;
+            gradient += LiveGradients.WordLength;
+            places += LiveGradients.WordLength;
+        }
     }
 }

@@ -35,13 +35,13 @@ internal unsafe struct TapRow<TRow>(TRow left, TRow middle, TRow right)
         TRow.Accumulate(ref _right, gradient, x + (2 * stride));
     }
 
-    /// <summary>Adds gradient times, for each of the three taps, what the index picks of its four values.</summary>
+    /// <summary>Adds gradient times, for each of the three taps, what it meets at x, one to the right, one below, or both, as the index says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void AddPicked(TRow gradient, float* fours, TRow index)
+    public void AddPicked(TRow gradient, float* x, nint rowStride, TRow index)
     {
-        TRow.Accumulate(ref _left, gradient, TRow.Pick(fours, index));
-        TRow.Accumulate(ref _middle, gradient, TRow.Pick(fours + 4, index));
-        TRow.Accumulate(ref _right, gradient, TRow.Pick(fours + 8, index));
+        TRow.Accumulate(ref _left, gradient, TRow.Pick(x, x + rowStride, index));
+        TRow.Accumulate(ref _middle, gradient, TRow.Pick(x + 1, x + rowStride + 1, index));
+        TRow.Accumulate(ref _right, gradient, TRow.Pick(x + 2, x + rowStride + 2, index));
     }
 }
 
@@ -83,13 +83,13 @@ internal unsafe struct KernelSums<TRow>
         _bottom.AddRows(gradient, x + (2 * rowStride), channelStride);
     }
 
-    /// <summary>Adds gradient times, for each tap, what the index picks of its four values.</summary>
+    /// <summary>The same for all nine taps.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void AddPicked(TRow gradient, float* fours, TRow index)
+    public void AddPicked(TRow gradient, float* x, nint rowStride, TRow index)
     {
-        _top.AddPicked(gradient, fours, index);
-        _middle.AddPicked(gradient, fours + 12, index);
-        _bottom.AddPicked(gradient, fours + 24, index);
+        _top.AddPicked(gradient, x, rowStride, index);
+        _middle.AddPicked(gradient, x + rowStride, rowStride, index);
+        _bottom.AddPicked(gradient, x + (2 * rowStride), rowStride, index);
     }
 }
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Distributed.Engine.Kernels;
 
@@ -34,19 +35,26 @@ internal static unsafe class WindowMaximum
     /// <summary>The float of which a winner's number less 1 makes an index for <see cref="ILanes{TSelf}.Pick"/>: its last bit is one unit.</summary>
     public const float IndexBase = (1 << 23) - 1;
 
-    /// <summary>For each filter where its winner's patch begins.</summary>
-    /// <param name="winners">Of a window; where it is dead, the place is any of the four.</param>
+    /// <summary>For each window and filter where the winner's patch begins.</summary>
+    /// <param name="winners">A row of <paramref name="filters"/> for each window; where it is dead, the place is any of the four.</param>
     /// <param name="filters">A multiple of the lanes.</param>
-    /// <param name="window">Where the first position's patch begins, in floats.</param>
-    /// <param name="places">Receives a place for each filter.</param>
-    public static void Locate<TLanes>(byte* winners, int filters, int window, int rowStride, int channelStride, int* places)
+    /// <param name="windows">Where the first position's patch begins, in floats.</param>
+    /// <param name="places">Receives places likewise.</param>
+    public static void Locate<TLanes>(byte* winners, int filters, ReadOnlySpan<int> windows, int rowStride, int channelStride, int* places)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int* positions = stackalloc int[] { window, window + channelStride, window + rowStride, window + rowStride + channelStride };
-        for (nint filter = 0; filter < filters; filter += TLanes.Count)
+        Vector128<int> apart = Vector128.Create(0, channelStride, rowStride, rowStride + channelStride);
+        foreach (int window in windows)
         {
-            TLanes index = TLanes.Add(TLanes.LoadBytes(winners + filter), TLanes.Splat(IndexBase));
-            TLanes.Store((float*)places + filter, TLanes.Pick((float*)positions, index));
+            Vector128<int> positions = Vector128.Create(window) + apart;
+            for (nint filter = 0; filter < filters; filter += TLanes.Count)
+            {
+                TLanes index = TLanes.Add(TLanes.LoadBytes(winners + filter), TLanes.Splat(IndexBase));
+                TLanes.Store((float*)places + filter, TLanes.Pick((float*)&positions, (float*)&positions + 2, index));
+            }
+
+            winners += filters;
+            places += filters;
         }
     }
 

@@ -44,14 +44,14 @@ internal sealed unsafe class DirectPooledForward<TLanes> : PooledForward
     where TLanes : unmanaged, ILanes<TLanes>
 {
     private readonly NativeBuffer _weights;
-    private readonly int _order, _occupied;
+    private readonly int _occupied, _empty, _occupiedCount;
 
     public DirectPooledForward(PooledConvolution convolution, ArenaPlan arena)
         : base(convolution)
     {
         _weights = new NativeBuffer(checked(convolution.Parameters.Taps * convolution.Parameters.Channels * convolution.FilterStride));
-        _order = arena.Reserve(convolution.Windows.Length);
-        _occupied = arena.Reserve(1);
+        (_occupied, _empty) = (arena.Reserve(convolution.Windows.Length), arena.Reserve(convolution.Windows.Length));
+        _occupiedCount = arena.Reserve(1);
     }
 
     public override string Name => "direct 3x3";
@@ -81,22 +81,20 @@ internal sealed unsafe class DirectPooledForward<TLanes> : PooledForward
         };
         int occupied = EmptyWindows.Part(
             new(kernel.Input, kernel.RowStride, kernel.ChannelStride), Convolution.Source.SampleStride,
-            pass.Samples, Convolution.Pooled.Shape.Height, Convolution.Pooled.Shape.Width, (int*)pass.At(_order));
-        *(int*)pass.At(_occupied) = occupied;
-        kernel.Run<TLanes>(Order(pass, 0, occupied));
-        kernel.RunEmpty<TLanes>(Order(pass, occupied, windows - occupied));
+            pass.Samples, Convolution.Pooled.Shape.Height, Convolution.Pooled.Shape.Width, (int*)pass.At(_occupied), (int*)pass.At(_empty));
+        *(int*)pass.At(_occupiedCount) = occupied;
+        kernel.Run<TLanes>(Occupied(pass));
+        kernel.RunEmpty<TLanes>(new((int*)pass.At(_empty), windows - occupied));
     }
 
     /// <summary>The windows that see anything, in order, as the last pass found them.</summary>
-    public ReadOnlySpan<int> Occupied(in Pass pass) => Order(pass, 0, *(int*)pass.At(_occupied));
+    public ReadOnlySpan<int> Occupied(in Pass pass) => new((int*)pass.At(_occupied), *(int*)pass.At(_occupiedCount));
 
     public override void Dispose()
     {
         _weights.Dispose();
         base.Dispose();
     }
-
-    private ReadOnlySpan<int> Order(in Pass pass, int first, int count) => new((int*)pass.At(_order) + first, count);
 }
 
 /// <summary>By Winograd's F(2x2,3x3), of which one tile is just one window: the convolution never reaches memory.</summary>

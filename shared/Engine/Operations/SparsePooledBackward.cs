@@ -92,9 +92,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         for (int first = 0, group = 0; first < windows; first += _windowsPerGroup, group++)
         {
             OrderByFilter(pass, gradient, first, Math.Min(_windowsPerGroup, windows - first));
-            ulong* live = ByFilter(pass, group);
-            for (int filter = 0; filter < sizes.Filters; filter++)
-                kernel.Add<TLanes>(filter, live[filter], pass.At(_weightGradient) + (filter * filterLength), isFirst: first == 0);
+            kernel.Add<TLanes>(new(ByFilter(pass, group), sizes.Filters), pass.At(_weightGradient), isFirst: first == 0);
         }
 
         for (nint tap = 0; tap < sizes.Taps; tap++)
@@ -133,14 +131,9 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         Plane source = _convolution.Source;
         int filterStride = _convolution.FilterStride;
         nint rows = (nint)first * filterStride;
-        for (int i = 0; i < windows; i++)
-        {
-            nint row = (nint)i * filterStride;
-            WindowMaximum.Locate<TLanes>(
-                _convolution.WinnersAt(pass) + rows + row, filterStride, _convolution.Windows[first + i], source.RowStride, source.ChannelStride,
-                (int*)pass.At(_places) + row);
-        }
-
+        WindowMaximum.Locate<TLanes>(
+            _convolution.WinnersAt(pass) + rows, filterStride, _convolution.Windows.AsSpan(first, windows), source.RowStride, source.ChannelStride,
+            (int*)pass.At(_places));
         Transposition.Run(pass.At(_places), filterStride, windows, filterStride, pass.At(_placesByFilter), LiveGradients.WordLength);
         Transposition.Run(gradient + rows, filterStride, windows, filterStride, pass.At(_gradientByFilter), LiveGradients.WordLength);
     }
