@@ -19,7 +19,7 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     private readonly Plane _sums;
     private readonly int _tilesPerSample, _samplesPerGroup;
 
-    /// <summary>Places in the arena: a row of sums that nobody writes, so that it stays zero; for each window the places of its four sums.</summary>
+    /// <summary>In the arena: a row of sums that nobody writes, so that it stays zero; and for each window the places of its four sums.</summary>
     private readonly int _zeros, _windowSums;
 
     private readonly int[] _tilePlaces, _sumPlaces, _windowPlaces;
@@ -43,7 +43,8 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
         _windowSums = arena.Reserve(checked(4 * convolution.Windows.Length));
         _tilePlaces = Places(convolution.Source, tileRows, tileColumns, side, arena.Microbatch);
         _sumPlaces = Places(_sums, tileRows, tileColumns, side, 1);
-        _windowPlaces = Places(_sums, pooled.Height, pooled.Width, 2, 1);
+        int[] positions = [0, _sums.ChannelStride, _sums.RowStride, _sums.RowStride + _sums.ChannelStride];
+        _windowPlaces = [.. Places(_sums, pooled.Height, pooled.Width, 2, 1).SelectMany(place => positions, (place, position) => _sums.Offset + place + position)];
     }
 
     public override string Name => $"Winograd {TAlgorithm.Name}{(TAlgorithm.KeepsZeros ? "" : " mended where patches repeat")}";
@@ -111,6 +112,7 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     /// <summary>Notes where each window's sums are to be taken from: now, as the pixels are in the first cache, which the products will clear.</summary>
     private void PlaceSums(in Pass pass, int sample)
     {
+        int windows = Convolution.Pooled.Pixels;
         RepeatedPatches patches = new()
         {
             RowStride = Convolution.Source.RowStride,
@@ -118,23 +120,16 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
             Channels = Convolution.Parameters.Channels,
             Zeros = _zeros,
         };
+        int* places = SumsAt(pass, sample * windows);
+        _windowPlaces.CopyTo(new Span<int>(places, _windowPlaces.Length));
         float* source = pass.At(Convolution.Source);
-        for (int i = 0; i < _windowPlaces.Length; i++)
-        {
-            int window = (sample * _windowPlaces.Length) + i, place = _sums.Offset + _windowPlaces[i];
-            int* places = SumsAt(pass, window);
-            places[0] = place;
-            places[1] = place + _sums.ChannelStride;
-            places[2] = place + _sums.RowStride;
-            places[3] = place + _sums.RowStride + _sums.ChannelStride;
-            if (!TAlgorithm.KeepsZeros)
-                patches.Redirect<TLanes>(source + Convolution.Windows[window], places);
-        }
+        for (int i = 0; i < windows && !TAlgorithm.KeepsZeros; i++)
+            patches.Redirect<TLanes>(source + Convolution.Windows[(sample * windows) + i], places + (4 * i));
     }
 
     private void Pool(in Pass pass, int sample)
     {
-        int windows = _windowPlaces.Length;
+        int windows = Convolution.Pooled.Pixels;
         for (int window = sample * windows; window < (sample + 1) * windows; window++)
         {
             nint place = (nint)window * Convolution.FilterStride;
