@@ -70,6 +70,7 @@ internal readonly unsafe ref struct RepeatedPatches
     /// Compares the inner pixels by their first line of channels, and without branches, which nobody could predict at the edge of
     /// what is drawn.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool MayRepeat<TLanes>(float* inner, out bool mayBeZero)
         where TLanes : unmanaged, ILanes<TLanes>
     {
