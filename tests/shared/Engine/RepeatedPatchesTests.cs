@@ -17,6 +17,7 @@ public sealed unsafe class RepeatedPatchesTests
     [InlineData(3, 2, 16)]
     [InlineData(2, 2, 17)]
     [InlineData(1, 31, 31)]
+    [InlineData(2, 3, 32)]
     [InlineData(2, 33, 33)]
     [InlineData(3, 64, 3)]
     public void Mend_ImagesThatNearlyRepeat_IsThatOfEveryComparison(int rows, int columns, int channels)
