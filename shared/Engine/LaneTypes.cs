@@ -104,6 +104,7 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
     {
         if (Avx512F.IsSupported)
         {
+            // Native, because the other conversion spends three instructions on what fits no integer.
             Avx512F.ConvertToVector128Byte(Vector512.ConvertToInt32Native(value._value)).Store(destination);
             return;
         }

@@ -10,193 +10,177 @@ namespace Distributed.Engine.Kernels;
 /// given the bias and nothing else. Such patches are what is drawn on: the paper around a digit. Other sums are equal or zero only by
 /// accident.
 ///
-/// Each pixel is compared once with its neighbours to the right, below and on both diagonals; a patch of 3x3 repeats where nine such
-/// bits are set, which is a few shifts for a whole row of windows. Bound by the loads of those comparisons.
+/// No sum is moved: it is only said which to take. A window has 4x4 pixels, of which all four patches of 3x3 see the inner
+/// 2x2. Where those are neither the same nor zero, as within what is drawn, nothing repeats, which a few
+/// comparisons tell. Else every pixel is compared with the first inner one, which makes 16 bits. Patches with different bits
+/// differ; those with all nine bits set are the same; of others the pixels without a bit remain to be compared, which is rare.
+/// Bound by instructions as long as the pixels are in the first cache.
 /// </summary>
 internal readonly unsafe ref struct RepeatedPatches
 {
-    /// <summary>Windows whose pixels fit into one word of bits: 2 columns each, and 2 more.</summary>
-    private const int WordWindows = 31;
+    private const int Side = 4, Window = 0xFFFF, Patch = 0x777;
 
-    /// <summary>The convolution's input under the first window of an image, and how many windows it has.</summary>
-    public required Square Input { get; init; }
+    /// <summary>Of the input: floats from one row of pixels to the next, and from one pixel to the next.</summary>
+    public required nint RowStride { get; init; }
 
-    public required int Rows { get; init; }
+    public required nint PixelStride { get; init; }
 
-    public required int Columns { get; init; }
-
-    /// <summary>Of the input, without padding.</summary>
+    /// <summary>Of the input, without padding: what lies in that means nothing.</summary>
     public required int Channels { get; init; }
 
-    /// <summary>The windows' sums, without bias.</summary>
-    public required Square Sums { get; init; }
+    /// <summary>The place of sums that are zero.</summary>
+    public required int Zeros { get; init; }
 
-    /// <summary>Floats in a row of sums, a multiple of the lanes.</summary>
-    public required int Filters { get; init; }
+    /// <summary>The number of each position's first pixel within the window, both in scan order.</summary>
+    private static ReadOnlySpan<byte> Corners => [0, 1, Side, Side + 1];
 
-    public void Mend<TLanes>()
+    /// <summary>Says where a window's sums are to be taken from.</summary>
+    /// <param name="window">Its first pixel.</param>
+    /// <param name="places">Where the sums of its four positions are, in scan order; those that repeat are replaced.</param>
+    public void Redirect<TLanes>(float* window, int* places)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        for (int column = 0; column < Columns; column += WordWindows)
+        float* inner = window + RowStride + PixelStride;
+        if (!MayRepeat<TLanes>(inner, out bool mayBeZero))
+            return;
+        int same = SamePixels<TLanes>(window, inner);
+        if (same == Window)
         {
-            int count = Math.Min(WordWindows, Columns - column);
-            PixelRow<TLanes> first = new(this, 0, column, count), second = new(this, 1, column, count);
-            for (int row = 0; row < Rows; row++)
-            {
-                PixelRow<TLanes> third = new(this, (2 * row) + 2, column, count), fourth = new(this, (2 * row) + 3, column, count);
-                MendRow(new WindowRow<TLanes>(first, second, third, fourth), row, column);
-                (first, second) = (third, fourth);
-            }
+            int all = mayBeZero && IsZero<TLanes>(inner) ? Zeros : places[0];
+            places[0] = places[1] = places[2] = places[3] = all;
+            return;
         }
-    }
 
-    private void MendRow<TLanes>(in WindowRow<TLanes> windows, int row, int column)
-        where TLanes : unmanaged, ILanes<TLanes>
-    {
-        for (ulong left = windows.Any; left != 0; left &= left - 1)
+        for (int position = 0; mayBeZero && position < Corners.Length; position++)
         {
-            int x = BitOperations.TrailingZeroCount(left);
-            float* topLeft = Sums.Data + (2 * row * Sums.RowStride) + (((2 * column) + x) * Sums.ColumnStride);
-            float* topRight = topLeft + Sums.ColumnStride, bottomLeft = topLeft + Sums.RowStride, bottomRight = bottomLeft + Sums.ColumnStride;
-            if (Has(windows.TopEmpty, x))
-                Set<TLanes>(topLeft, null);
-            if (Has(windows.Right, x))
-                Set<TLanes>(topRight, topLeft);
-            else if (Has(windows.TopEmpty, x + 1))
-                Set<TLanes>(topRight, null);
-            if (Has(windows.Down, x))
-                Set<TLanes>(bottomLeft, topLeft);
-            else if (Has(windows.Rising, x))
-                Set<TLanes>(bottomLeft, topRight);
-            else if (Has(windows.BottomEmpty, x))
-                Set<TLanes>(bottomLeft, null);
-            if (Has(windows.Falling, x))
-                Set<TLanes>(bottomRight, topLeft);
-            else if (Has(windows.Down, x + 1))
-                Set<TLanes>(bottomRight, topRight);
-            else if (Has(windows.BottomRight, x))
-                Set<TLanes>(bottomRight, bottomLeft);
-            else if (Has(windows.BottomEmpty, x + 1))
-                Set<TLanes>(bottomRight, null);
+            if (IsZeroPatch<TLanes>(window + Offset(Corners[position])))
+                places[position] = Zeros;
         }
-    }
 
-    private static bool Has(ulong bits, int place) => ((bits >> place) & 1) != 0;
-
-    /// <summary>Copies a row of sums, or clears it.</summary>
-    private void Set<TLanes>(float* sums, float* from)
-        where TLanes : unmanaged, ILanes<TLanes>
-    {
-        for (nint i = 0; i < Filters; i += TLanes.Count)
-            TLanes.Store(sums + i, from is null ? TLanes.Zero : TLanes.Load(from + i));
+        // Each position after those before it, so that the first one's sum wins.
+        Join<TLanes>(window, same, places, 0, 1);
+        Join<TLanes>(window, same, places, 1, 2);
+        Join<TLanes>(window, same, places, 0, 2);
+        Join<TLanes>(window, same, places, 2, 3);
+        Join<TLanes>(window, same, places, 1, 3);
+        Join<TLanes>(window, same, places, 0, 3);
     }
 
     /// <summary>
-    /// For a row of pixels bit x of: whether pixel x is zero; equals the one to its right; and, for the row above, whether its
-    /// pixel x equals pixel x here; its pixel x equals pixel x + 1 here; its pixel x + 1 equals pixel x here.
+    /// Compares the inner pixels by their first line of channels, and without branches, which nobody could predict at the edge of
+    /// what is drawn.
     /// </summary>
-    private readonly struct PixelRow<TLanes>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool MayRepeat<TLanes>(float* inner, out bool mayBeZero)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        public readonly ulong Empty, Right, Down, Falling, Rising;
-
-        public PixelRow(in RepeatedPatches image, int row, int column, int windows)
+        TLanes zero = TLanes.Zero, across = zero, down = zero, falling = zero, rising = zero, any = zero;
+        int channels = Math.Min(Channels, ArenaPlan.Alignment);
+        for (nint channel = 0; channel + TLanes.Count <= channels; channel += TLanes.Count)
         {
-            nint pixel = image.Input.ColumnStride, above = row == 0 ? 0 : -image.Input.RowStride;
-            float* data = image.Input.Data + (row * image.Input.RowStride) + (2 * column * pixel);
-            int channels = image.Channels, whole = channels - (channels % TLanes.Count), last = (2 * windows) + 1;
-            TLanes kept = whole == channels ? TLanes.Zero : FirstLanes(channels - whole);
-            ulong empty = 0, right = 0, down = 0, falling = 0, rising = 0;
-            for (int x = 0; x <= last; x++, data += pixel)
-            {
-                // The last pixel has no right neighbour that any window sees.
-                nint next = x < last ? pixel : 0;
-                TLanes bits = TLanes.Zero, toRight = bits, toAbove = bits, toFalling = bits, toRising = bits;
-                for (nint channel = 0; channel < whole; channel += TLanes.Count)
-                    Compare(data + channel, next, above, ref bits, ref toRight, ref toAbove, ref toFalling, ref toRising);
-                if (whole < channels)
-                {
-                    TLanes lastBits = TLanes.Zero, lastRight = lastBits, lastAbove = lastBits, lastFalling = lastBits, lastRising = lastBits;
-                    Compare(data + whole, next, above, ref lastBits, ref lastRight, ref lastAbove, ref lastFalling, ref lastRising);
-                    bits = Or(bits, kept, lastBits);
-                    toRight = Or(toRight, kept, lastRight);
-                    toAbove = Or(toAbove, kept, lastAbove);
-                    toFalling = Or(toFalling, kept, lastFalling);
-                    toRising = Or(toRising, kept, lastRising);
-                }
-
-                empty |= Bit(bits, x);
-                right |= Bit(toRight, x);
-                down |= Bit(toAbove, x);
-                falling |= Bit(toFalling, x);
-                rising |= Bit(toRising, x);
-            }
-
-            (Empty, Right, Down, Falling, Rising) = (empty, right, down, falling, rising);
+            float* top = inner + channel, bottom = top + RowStride;
+            TLanes topLeft = TLanes.Load(top), topRight = TLanes.Load(top + PixelStride);
+            TLanes bottomLeft = TLanes.Load(bottom), bottomRight = TLanes.Load(bottom + PixelStride);
+            across = TLanes.OrDifference(TLanes.OrDifference(across, topLeft, topRight), bottomLeft, bottomRight);
+            down = TLanes.OrDifference(TLanes.OrDifference(down, topLeft, bottomLeft), topRight, bottomRight);
+            falling = TLanes.OrDifference(falling, topLeft, bottomRight);
+            rising = TLanes.OrDifference(rising, topRight, bottomLeft);
+            any = TLanes.OrDifference(any, topLeft, zero);
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Compare(
-            float* here, nint next, nint above, ref TLanes bits, ref TLanes toRight, ref TLanes toAbove, ref TLanes toFalling, ref TLanes toRising)
-        {
-            TLanes value = TLanes.Load(here), beside = TLanes.Load(here + next), top = TLanes.Load(here + above), topBeside = TLanes.Load(here + above + next);
-
-            // Zero of either sign.
-            bits = TLanes.OrDifference(bits, TLanes.SelectEqual(value, TLanes.Zero, TLanes.Zero, value), TLanes.Zero);
-            toRight = TLanes.OrDifference(toRight, value, beside);
-            toAbove = TLanes.OrDifference(toAbove, top, value);
-            toFalling = TLanes.OrDifference(toFalling, top, beside);
-            toRising = TLanes.OrDifference(toRising, topBeside, value);
-        }
-
-        /// <summary>What lies in the padding means nothing: only the lanes that are kept count.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TLanes Or(TLanes any, TLanes kept, TLanes bits) =>
-            TLanes.OrDifference(any, TLanes.SelectGreater(kept, TLanes.Zero, bits, TLanes.Zero), TLanes.Zero);
-
-        // Without a branch, which nobody could predict at the edge of what is drawn.
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static ulong Bit(TLanes difference, int place) => (ulong)Unsafe.BitCast<bool, byte>(TLanes.HasNoBits(difference)) << place;
-
-        /// <summary>1 in the first lanes and 0 in the others.</summary>
-        private static TLanes FirstLanes(int count)
-        {
-            float* lanes = stackalloc float[TLanes.Count];
-            for (int i = 0; i < TLanes.Count; i++)
-                lanes[i] = i < count ? 1 : 0;
-            return TLanes.Load(lanes);
-        }
+        mayBeZero = TLanes.HasNoBits(WithoutSignedZeros(any));
+        return mayBeZero | TLanes.HasNoBits(across) | TLanes.HasNoBits(down) | TLanes.HasNoBits(falling) | TLanes.HasNoBits(rising);
     }
 
-    /// <summary>For a row of windows bit x of: which patches are equal or empty, named by the positions of the window that begins at column x.</summary>
-    private readonly struct WindowRow<TLanes>
+    /// <summary>Bit i is set where the window's pixel i, in scan order, is the same as another.</summary>
+    private int SamePixels<TLanes>(float* window, float* other)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        private const ulong Even = 0x5555_5555_5555_5555;
-
-        public readonly ulong Right, BottomRight, Down, Falling, Rising, TopEmpty, BottomEmpty;
-
-        public WindowRow(in PixelRow<TLanes> first, in PixelRow<TLanes> second, in PixelRow<TLanes> third, in PixelRow<TLanes> fourth)
+        int same = 0, whole = Channels - (Channels % TLanes.Count);
+        for (int row = 0; row < Side; row++, window += RowStride)
         {
-            Right = Three(first.Right & second.Right & third.Right);
-            BottomRight = Three(second.Right & third.Right & fourth.Right);
-            Down = Three(second.Down & third.Down & fourth.Down);
-            Falling = Three(second.Falling & third.Falling & fourth.Falling);
-            Rising = Three(second.Rising & third.Rising & fourth.Rising);
-            TopEmpty = Three(first.Empty & second.Empty & third.Empty);
-            BottomEmpty = Three(second.Empty & third.Empty & fourth.Empty);
+            int pixels = SamePixelsOfRow<TLanes>(window, other, 0, whole);
+            if (whole < Channels)
+                pixels &= SamePixelsOfRow<ScalarLane>(window, other, whole, Channels);
+            same |= pixels << (Side * row);
         }
 
-        /// <summary>The windows of which any position is concerned.</summary>
-        public ulong Any
-        {
-            get
-            {
-                ulong either = Down | TopEmpty | BottomEmpty;
-                return (Right | BottomRight | Falling | Rising | either | (either >> 1)) & Even;
-            }
-        }
-
-        private static ulong Three(ulong bits) => bits & (bits >> 1) & (bits >> 2);
+        return same;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private int SamePixelsOfRow<TLanes>(float* row, float* other, nint channel, nint end)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        Quad<TLanes> difference = Quad<TLanes>.Zero;
+        for (; channel < end; channel += TLanes.Count)
+        {
+            TLanes value = TLanes.Load(other + channel);
+            difference = Quad<TLanes>.OrDifference(difference, Quad<TLanes>.Load(row + channel, PixelStride), new(value, value, value, value));
+        }
+
+        return Bit(difference.First) | (Bit(difference.Second) << 1) | (Bit(difference.Third) << 2) | (Bit(difference.Fourth) << 3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Bit<TLanes>(TLanes difference)
+        where TLanes : unmanaged, ILanes<TLanes> => Unsafe.BitCast<bool, byte>(TLanes.HasNoBits(difference));
+
+    /// <summary>Takes a position's sum from an earlier one that sees the same.</summary>
+    /// <param name="same">Which pixels are the same as one of them.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Join<TLanes>(float* window, int same, int* places, int earlier, int position)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int here = (same >> Corners[position]) & Patch;
+        bool isSame = here == ((same >> Corners[earlier]) & Patch);
+        if (isSame & here != Patch)
+            isSame = IsSamePatch(window + Offset(Corners[earlier]), window + Offset(Corners[position]), Patch & ~here);
+        int first = places[earlier], own = places[position];
+        places[position] = isSame ? first : own;
+    }
+
+    /// <param name="left">The pixels that are not known to be the same.</param>
+    private bool IsSamePatch(float* patch, float* other, int left)
+    {
+        for (; left != 0; left &= left - 1)
+        {
+            nint pixel = Offset(BitOperations.TrailingZeroCount(left));
+            if (!new ReadOnlySpan<int>(patch + pixel, Channels).SequenceEqual(new(other + pixel, Channels)))
+                return false;
+        }
+
+        return true;
+    }
+
+    private bool IsZeroPatch<TLanes>(float* patch)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        for (int left = Patch; left != 0; left &= left - 1)
+        {
+            if (!IsZero<TLanes>(patch + Offset(BitOperations.TrailingZeroCount(left))))
+                return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>Whether all channels of a pixel are zero, of either sign.</summary>
+    private bool IsZero<TLanes>(float* pixel)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        TLanes any = TLanes.Zero;
+        nint channel = 0;
+        for (; channel + TLanes.Count <= Channels; channel += TLanes.Count)
+            any = TLanes.OrDifference(any, TLanes.Load(pixel + channel), TLanes.Zero);
+        bool isZero = TLanes.HasNoBits(WithoutSignedZeros(any));
+        for (; channel < Channels; channel++)
+            isZero &= pixel[channel] == 0;
+        return isZero;
+    }
+
+    private static TLanes WithoutSignedZeros<TLanes>(TLanes bits)
+        where TLanes : unmanaged, ILanes<TLanes> => TLanes.SelectEqual(bits, TLanes.Zero, TLanes.Zero, bits);
+
+    private nint Offset(int pixel) => (pixel / Side * RowStride) + (pixel % Side * PixelStride);
 }

@@ -4,8 +4,8 @@ using Distributed.Models;
 namespace Distributed.Engine.Operations;
 
 /// <summary>
-/// By a convolution algorithm with tiles that windows lie across: the sums of a few samples go through memory. What such an
-/// algorithm does not keep exact is mended before the maximum is taken.
+/// By a convolution algorithm with tiles that windows lie across: a sample's sums go through memory, which stays in the
+/// first cache. What such an algorithm does not keep exact is mended as the maximum is taken, by taking other sums.
 /// </summary>
 internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForward
     where TAlgorithm : IConvolutionAlgorithm
@@ -18,6 +18,10 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     private readonly TileBuffer _tiles, _products;
     private readonly Plane _sums;
     private readonly int _tilesPerSample, _samplesPerGroup;
+
+    /// <summary>In the arena: a row of sums that nobody writes, so that it stays zero; and for each window the places of its four sums.</summary>
+    private readonly int _zeros, _windowSums;
+
     private readonly int[] _tilePlaces, _sumPlaces, _windowPlaces;
 
     public TiledPooledForward(PooledConvolution convolution, ArenaPlan arena)
@@ -34,10 +38,13 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
 
         SampleShape sums = new(tileRows * side, tileColumns * side, pooled.Channels);
         int sampleStride = checked(sums.Height * sums.Width * convolution.FilterStride);
-        _sums = new Plane(arena.Reserve(checked(_samplesPerGroup * sampleStride)), sums, convolution.FilterStride, sampleStride);
+        _sums = new Plane(arena.Reserve(sampleStride), sums, convolution.FilterStride, sampleStride);
+        _zeros = arena.Reserve(convolution.FilterStride);
+        _windowSums = arena.Reserve(checked(4 * convolution.Windows.Length));
         _tilePlaces = Places(convolution.Source, tileRows, tileColumns, side, arena.Microbatch);
-        _sumPlaces = Places(_sums, tileRows, tileColumns, side, _samplesPerGroup);
-        _windowPlaces = Places(_sums, pooled.Height, pooled.Width, 2, _samplesPerGroup);
+        _sumPlaces = Places(_sums, tileRows, tileColumns, side, 1);
+        int[] positions = [0, _sums.ChannelStride, _sums.RowStride, _sums.RowStride + _sums.ChannelStride];
+        _windowPlaces = [.. Places(_sums, pooled.Height, pooled.Width, 2, 1).SelectMany(place => positions, (place, position) => _sums.Offset + place + position)];
     }
 
     public override string Name => $"Winograd {TAlgorithm.Name}{(TAlgorithm.KeepsZeros ? "" : " mended where patches repeat")}";
@@ -54,12 +61,11 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
 
     public override void Run(in Pass pass)
     {
-        for (int first = 0; first < pass.Samples; first += _samplesPerGroup)
+        for (int sample = 0; sample < pass.Samples; sample += _samplesPerGroup)
         {
-            int samples = Math.Min(_samplesPerGroup, pass.Samples - first);
-            for (int tile = 0; tile < samples * _tilesPerSample; tile += BlockTiles)
-                Convolve(pass, first, tile, Math.Min(BlockTiles, (samples * _tilesPerSample) - tile));
-            Pool(pass, first, samples);
+            int first = sample * _tilesPerSample, end = Math.Min(sample + _samplesPerGroup, pass.Samples) * _tilesPerSample;
+            for (; first < end; first += BlockTiles)
+                Convolve(pass, first, Math.Min(BlockTiles, end - first));
         }
     }
 
@@ -79,54 +85,67 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
 
     private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
 
-    /// <summary>A block of tiles of the samples from one on.</summary>
-    private void Convolve(in Pass pass, int firstSample, int firstTile, int count)
+    /// <summary>A block of tiles, and the pool of each sample whose last one is among them.</summary>
+    private void Convolve(in Pass pass, int first, int count)
     {
         Square source = Pixels(pass, Convolution.Source), sums = Pixels(pass, _sums);
-        ReadOnlySpan<int> places = _tilePlaces.AsSpan((firstSample * _tilesPerSample) + firstTile, count);
         for (int i = 0; i < count; i++)
-            TAlgorithm.TransformInput<TLanes>(source.Moved(places[i]), _tiles.Tile(pass.Arena, TAlgorithm.Products, i), _tiles.Channels);
+        {
+            TAlgorithm.TransformInput<TLanes>(source.Moved(_tilePlaces[first + i]), _tiles.Tile(pass.Arena, TAlgorithm.Products, i), _tiles.Channels);
+            if (IsLast(first + i))
+                PlaceSums(pass, (first + i) / _tilesPerSample);
+        }
+
         TileProducts.Multiply<TAlgorithm, TLanes>(pass.Arena, _tiles, 0, _kernel.Matrices, _products, 0, count, Convolution.Parameters.Channels);
         for (int i = 0; i < count; i++)
         {
             TAlgorithm.TransformOutput<TLanes>(
-                _products.Tile(pass.Arena, TAlgorithm.Products, i), sums.Moved(_sumPlaces[firstTile + i]), Convolution.FilterStride);
+                _products.Tile(pass.Arena, TAlgorithm.Products, i), sums.Moved(_sumPlaces[(first + i) % _tilesPerSample]), Convolution.FilterStride);
+            if (IsLast(first + i))
+                Pool(pass, (first + i) / _tilesPerSample);
         }
     }
 
-    private void Pool(in Pass pass, int firstSample, int samples)
-    {
-        int windows = Convolution.Pooled.Pixels, firstWindow = firstSample * windows;
-        Square source = Pixels(pass, Convolution.Source), sums = Pixels(pass, _sums);
-        for (int sample = 0; sample < samples && !TAlgorithm.KeepsZeros; sample++)
-        {
-            RepeatedPatches patches = new()
-            {
-                Input = source.Moved((nint)(firstSample + sample) * Convolution.Source.SampleStride),
-                Rows = Convolution.Pooled.Shape.Height,
-                Columns = Convolution.Pooled.Shape.Width,
-                Channels = Convolution.Parameters.Channels,
-                Sums = sums.Moved((nint)sample * _sums.SampleStride),
-                Filters = Convolution.FilterStride,
-            };
-            patches.Mend<TLanes>();
-        }
+    /// <summary>Whether it is its sample's last tile.</summary>
+    private bool IsLast(int tile) => (tile + 1) % _tilesPerSample == 0;
 
-        byte* winners = Convolution.WinnersAt(pass);
-        for (int i = 0; i < samples * windows; i++)
+    /// <summary>Notes where each window's sums are to be taken from: now, as the pixels are in the first cache, which the products will clear.</summary>
+    private void PlaceSums(in Pass pass, int sample)
+    {
+        int windows = Convolution.Pooled.Pixels;
+        RepeatedPatches patches = new()
         {
-            nint place = (nint)(firstWindow + i) * Convolution.FilterStride;
-            TakeMaximum(sums.Moved(_windowPlaces[i]), pass.At(Convolution.Pooled) + place, winners + place);
+            RowStride = Convolution.Source.RowStride,
+            PixelStride = Convolution.Source.ChannelStride,
+            Channels = Convolution.Parameters.Channels,
+            Zeros = _zeros,
+        };
+        int* places = SumsAt(pass, sample * windows);
+        _windowPlaces.CopyTo(new Span<int>(places, _windowPlaces.Length));
+        float* source = pass.At(Convolution.Source);
+        for (int i = 0; i < windows && !TAlgorithm.KeepsZeros; i++)
+            patches.Redirect<TLanes>(source + Convolution.Windows[(sample * windows) + i], places + (4 * i));
+    }
+
+    private void Pool(in Pass pass, int sample)
+    {
+        int windows = Convolution.Pooled.Pixels;
+        for (int window = sample * windows; window < (sample + 1) * windows; window++)
+        {
+            nint place = (nint)window * Convolution.FilterStride;
+            TakeMaximum(pass, SumsAt(pass, window), pass.At(Convolution.Pooled) + place, Convolution.WinnersAt(pass) + place);
         }
     }
 
-    private void TakeMaximum(Square window, float* pooled, byte* winners)
+    private int* SumsAt(in Pass pass, int window) => (int*)pass.At(_windowSums) + (4 * window);
+
+    private void TakeMaximum(in Pass pass, int* places, float* pooled, byte* winners)
     {
+        float* topLeft = pass.At(places[0]), topRight = pass.At(places[1]), bottomLeft = pass.At(places[2]), bottomRight = pass.At(places[3]);
         for (nint filter = 0; filter < Convolution.FilterStride; filter += TLanes.Count)
         {
-            float* top = window.Data + filter, bottom = top + window.RowStride;
             WindowMaximum.Take(
-                TLanes.Load(top), TLanes.Load(top + window.ColumnStride), TLanes.Load(bottom), TLanes.Load(bottom + window.ColumnStride),
+                TLanes.Load(topLeft + filter), TLanes.Load(topRight + filter), TLanes.Load(bottomLeft + filter), TLanes.Load(bottomRight + filter),
                 Bias + filter, pooled + filter, winners + filter);
         }
     }

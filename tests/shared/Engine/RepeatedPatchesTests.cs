@@ -17,6 +17,7 @@ public sealed unsafe class RepeatedPatchesTests
     [InlineData(3, 2, 16)]
     [InlineData(2, 2, 17)]
     [InlineData(1, 31, 31)]
+    [InlineData(2, 3, 32)]
     [InlineData(2, 33, 33)]
     [InlineData(3, 64, 3)]
     public void Mend_ImagesThatNearlyRepeat_IsThatOfEveryComparison(int rows, int columns, int channels)
@@ -55,7 +56,7 @@ public sealed unsafe class RepeatedPatchesTests
         float[] sums = [.. image.Sums];
         for (int window = 0; window < rows * columns; window++)
         {
-            int[] positions = [.. from position in Enumerable.Range(0, 4) select (((2 * (window / columns)) + (position / 2)) * 2 * columns) + (2 * (window % columns)) + (position % 2)];
+            int[] positions = Positions(window, columns);
             for (int i = 0; i < positions.Length; i++)
             {
                 int[] patch = Patch(image, positions[i], columns);
@@ -83,23 +84,34 @@ public sealed unsafe class RepeatedPatchesTests
     private static float[] Mend<TLanes>(Image image, int rows, int columns)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        float[] sums = [.. image.Sums];
-        fixed (float* pixels = image.Pixels, target = sums)
+        float[] sums = [.. image.Sums, .. new float[Filters]], mended = new float[image.Sums.Length];
+        int* places = stackalloc int[4];
+        fixed (float* pixels = image.Pixels)
         {
             RepeatedPatches patches = new()
             {
-                Input = new(pixels, image.Width * image.Stride, image.Stride),
-                Rows = rows,
-                Columns = columns,
+                RowStride = image.Width * image.Stride,
+                PixelStride = image.Stride,
                 Channels = image.Channels,
-                Sums = new(target, 2 * columns * Filters, Filters),
-                Filters = Filters,
+                Zeros = image.Sums.Length,
             };
-            patches.Mend<TLanes>();
+            for (int window = 0; window < rows * columns; window++)
+            {
+                int[] positions = Positions(window, columns);
+                for (int i = 0; i < positions.Length; i++)
+                    places[i] = positions[i] * Filters;
+                patches.Redirect<TLanes>(pixels + (((2 * (window / columns) * image.Width) + (2 * (window % columns))) * image.Stride), places);
+                for (int i = 0; i < positions.Length; i++)
+                    sums.AsSpan(places[i], Filters).CopyTo(mended.AsSpan(positions[i] * Filters));
+            }
         }
 
-        return sums;
+        return mended;
     }
+
+    /// <summary>A window's positions, as numbers of an image's.</summary>
+    private static int[] Positions(int window, int columns) =>
+        [.. from position in Enumerable.Range(0, 4) select (((2 * (window / columns)) + (position / 2)) * 2 * columns) + (2 * (window % columns)) + (position % 2)];
 
     /// <param name="Pixels">(height, width, stride), random beyond the channels.</param>
     /// <param name="Sums">(2 rows, 2 columns, filters).</param>
