@@ -30,7 +30,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
     // What a worker may have on its way at a time where vectors travel in chunks, which are of use only as far as all workers have
     // sent them: were a whole gradient in the network's queues, those of a worker that is done a moment later would wait behind it.
-    private const int ChunksUnderWay = 3;
+    // With fewer a link of 1 Gbit/s and 0.2 ms would have nothing to do while word of what was read goes back.
+    private const int ChunksUnderWay = 5;
     private const int SmallestWindow = ushort.MaxValue;
 
     private readonly WebApplication _app;

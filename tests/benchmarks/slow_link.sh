@@ -16,6 +16,7 @@ end() {
     rm -r "$out"
 }
 trap end EXIT
+trap 'exit 143' TERM
 
 # The switch has a namespace, too: rules for this machine's bridges are none of its business.
 ip netns add "$name-switch"

@@ -12,6 +12,10 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
     public Matrix Transposed => new(Data, ColumnStride, RowStride);
 
     public Matrix Rows(int first) => new(Data + (first * RowStride), RowStride, ColumnStride);
+
+    public Matrix Columns(int first) => new(Data + (first * ColumnStride), RowStride, ColumnStride);
+
+    public Matrix Moved(nint offset) => new(Data + offset, RowStride, ColumnStride);
 }
 
 /// <summary>The sum of one, two or four matrices, taken as their rows are read: it needs no memory of its own.</summary>
@@ -51,6 +55,60 @@ internal static unsafe class Gemm
             Multiply<SumOfTwo, TLanes>(a, new(b.Data, b.RowStride, b.Across + b.Down), c, rows, columns, depth);
         else
             Multiply<One, TLanes>(a, b, c, rows, columns, depth);
+    }
+
+    /// <summary>
+    /// Several products of the same extents, whose matrices lie at these strides. Of 8 rows, with few terms in each sum, a call for
+    /// every tile would take a quarter as long as the tile: there one call goes through the products.
+    /// </summary>
+    public static void MultiplyEach<TLanes>(
+        int count, Matrix a, nint aStride, Matrix b, nint bStride, Matrix c, nint cStride, int rows, int columns, int depth)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        if (rows == 8 && columns % Pair<TLanes>.Count == 0)
+        {
+            for (int column = 0; column < columns; column += Pair<TLanes>.Count)
+            {
+                Matrix right = b.Columns(column), result = c.Columns(column);
+                if (TLanes.HasManyRegisters)
+                {
+                    MultiplyTiles<Stack<Rows4<Pair<TLanes>>, Rows4<Pair<TLanes>>, Pair<TLanes>>, Pair<TLanes>>(count, a, aStride, right, bStride, result, cStride, depth);
+                    continue;
+                }
+
+                for (int row = 0; row < rows; row += 4)
+                    MultiplyTiles<Rows4<Pair<TLanes>>, Pair<TLanes>>(count, a.Rows(row), aStride, right, bStride, result.Rows(row), cStride, depth);
+            }
+
+            return;
+        }
+
+        for (nint i = 0; i < count; i++)
+            Multiply<TLanes>(a.Moved(i * aStride), b.Moved(i * bStride), c.Moved(i * cStride), rows, columns, depth);
+    }
+
+    private static void MultiplyTiles<TTile, TRow>(int count, Matrix a, nint aStride, Matrix b, nint bStride, Matrix c, nint cStride, int depth)
+        where TTile : unmanaged, IRowTile<TTile, TRow>
+        where TRow : unmanaged, ILanes<TRow>
+    {
+        float* factors = a.Data, rows = b.Data, result = c.Data;
+        nint rowStride = a.RowStride, columnStride = a.ColumnStride, stride = b.RowStride, resultStride = c.RowStride;
+        for (; count > 0; count--)
+        {
+            TTile tile = TTile.Repeat(TRow.Zero);
+            float* factor = factors, row = rows;
+            for (int k = 0; k < depth; k++)
+            {
+                tile = TTile.MultiplyAdd(factor, rowStride, TRow.Load(row), tile);
+                factor += columnStride;
+                row += stride;
+            }
+
+            TTile.Store(result, resultStride, tile);
+            factors += aStride;
+            rows += bStride;
+            result += cStride;
+        }
     }
 
     private static void Multiply<TTerms, TLanes>(in Matrix a, in MatrixSum b, in Matrix c, int rows, int columns, int depth)

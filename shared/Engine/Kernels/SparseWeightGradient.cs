@@ -22,7 +22,9 @@ internal readonly unsafe ref struct SparseWeightGradient
     /// <summary>C, padded: floats from one pixel to the next.</summary>
     public required int ChannelStride { get; init; }
 
-    /// <summary>For each filter and each of <see cref="LiveGradients.WordLength"/> windows where its winner's patch begins in x.</summary>
+    /// <summary>
+    /// For each filter and each of <see cref="LiveGradients.WordLength"/> windows where its winner's patch begins in x. One more is read, and not used.
+    /// </summary>
     public required int* Places { get; init; }
 
     /// <summary>The gradient by the pooled values, likewise.</summary>
@@ -54,10 +56,18 @@ internal readonly unsafe ref struct SparseWeightGradient
         foreach (ulong windows in live)
         {
             KernelSums<TRow> sums = isFirst ? KernelSums<TRow>.Zero : KernelSums<TRow>.Load(weights, channelStride);
-            for (ulong left = windows; left != 0; left &= left - 1)
+            // The next place is loaded one window ahead: behind the loads of the multiply-adds it would keep those of the next ones
+            // waiting. After the last window that is the row's end, whose place nobody uses.
+            nint window = BitOperations.TrailingZeroCount(windows);
+            float* patch = x + places[window];
+            for (ulong left = windows; left != 0;)
             {
-                nint window = BitOperations.TrailingZeroCount(left);
-                sums.AddRows(TRow.Splat(gradient[window]), x + places[window], rowStride, channelStride);
+                left &= left - 1;
+                nint next = BitOperations.TrailingZeroCount(left);
+                float* nextPatch = x + places[next];
+                sums.AddRows(TRow.Splat(gradient[window]), patch, rowStride, channelStride);
+                window = next;
+                patch = nextPatch;
             }
 
             sums.Store(weights, channelStride);

@@ -99,6 +99,12 @@ internal unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow 
 {
     private TRow _first = first, _second = second, _third = third, _fourth = fourth;
 
+    public static PatchRow<TRow> Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(TRow.Zero, TRow.Zero, TRow.Zero, TRow.Zero);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PatchRow<TRow> Load(float* source, nint stride) =>
         new(TRow.Load(source), TRow.Load(source + stride), TRow.Load(source + (2 * stride)), TRow.Load(source + (3 * stride)));
@@ -111,6 +117,24 @@ internal unsafe struct PatchRow<TRow>(TRow first, TRow second, TRow third, TRow 
         TRow.Store(destination + (2 * stride), _third);
         TRow.Store(destination + (3 * stride), _fourth);
     }
+
+    /// <summary>The two pixels that the next window of the row does not cover.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void StoreLeft(float* destination, nint stride)
+    {
+        TRow.Store(destination, _first);
+        TRow.Store(destination + stride, _second);
+    }
+
+    /// <summary>Under the next window, two pixels on, where nothing was added to the other two yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly PatchRow<TRow> Slide() => new(_third, _fourth, TRow.Zero, TRow.Zero);
+
+    /// <summary>The same with what was added to them already.</summary>
+    /// <param name="source">The next window's first pixel.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly PatchRow<TRow> Slide(float* source, nint stride) =>
+        new(_third, _fourth, TRow.Load(source + (2 * stride)), TRow.Load(source + (3 * stride)));
 
     /// <summary>Adds gradient times the three taps to the pixels under the window's left column.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

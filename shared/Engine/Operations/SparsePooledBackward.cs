@@ -108,15 +108,17 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
     {
         SparseDataGradient kernel = new()
         {
-            Windows = _convolution.Windows.AsSpan(0, pass.Samples * _windowsPerSample),
+            Samples = pass.Samples,
+            WindowRows = _convolution.Pooled.Shape.Height,
+            WindowColumns = _convolution.Pooled.Shape.Width,
             Gradient = gradient,
             Masks = Masks(pass),
             Filters = _convolution.Parameters.Filters,
             FilterStride = _convolution.FilterStride,
             Weights = _blocks!.Pointer,
+            SampleStride = _convolution.Source.SampleStride,
             RowStride = _convolution.Source.RowStride,
             ChannelStride = _convolution.Source.ChannelStride,
-            Length = pass.Samples * _convolution.Source.SampleStride,
         };
         kernel.Write<TLanes>(inputGradient);
     }

@@ -14,8 +14,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
     where TBackward : ITransposableAlgorithm
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    /// <summary>Rows of the weights' gradient that are summed and transformed at a time, so that all their products stay in the cache.</summary>
-    private const int SliceChannels = 16;
+    /// <summary>Part of the weights' gradient that is summed and transformed at a time, so that all its products stay in the first cache.</summary>
+    private const int SliceChannels = 8, SliceFilters = 32;
 
     private readonly Edge _output;
     private readonly BorderedPlane _source, _sums, _outputGradient;
@@ -49,8 +49,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
         _backwardInputTiles = KeepsInputTiles ? _inputTiles : TileBuffer.Reserve(arena, TBackward.Products, tiles, channelStride);
         _gradientTiles = TileBuffer.Reserve(arena, TBackward.Products, tiles, _filterStride);
         _outputBlock = TileBuffer.Reserve(arena, TForward.Products, TileProducts.BlockTiles, _filterStride);
-        _weightSlice = TileBuffer.Reserve(arena, TBackward.Products, SliceChannels, _filterStride);
-        _tapSlice = arena.Reserve(parameters.Taps * _filterStride);
+        _weightSlice = TileBuffer.Reserve(arena, TBackward.Products, SliceChannels, SliceFilters);
+        _tapSlice = arena.Reserve(parameters.Taps * SliceFilters);
         _bias = new NativeBuffer(_filterStride);
         _kernel = new TransformedKernel<TForward, TLanes>(parameters, isTransposed: false);
         if (input.Gradient is not null)
@@ -177,37 +177,39 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
     /// <summary>dw = G' [(B' d B) . (A dy A')] G: for each product the outer sum over all tiles.</summary>
     private void WeightGradient(in Pass pass, int tiles)
     {
-        nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
-        for (int first = 0; first < _parameters.Channels; first += SliceChannels)
+        for (int filter = 0; filter < _filterStride; filter += SliceFilters)
         {
-            int count = Math.Min(SliceChannels, _parameters.Channels - first);
-            for (int product = 0; product < TBackward.Products * TBackward.Products; product++)
-            {
-                Gemm.Multiply<TLanes>(
-                    _backwardInputTiles.Product(pass.Arena, product, 0).Transposed.Rows(first), _gradientTiles.Product(pass.Arena, product, 0),
-                    _weightSlice.Product(pass.Arena, product, 0), count, _filterStride, tiles);
-            }
-
-            for (int i = 0; i < count; i++)
-            {
-                Square slice = _weightSlice.Tile(pass.Arena, TBackward.Products, i);
-                float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(first + i) * _parameters.Filters);
-                if (_parameters.Filters == _filterStride)
-                    TBackward.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), _filterStride);
-                else
-                    TransposePadded(slice, pass.At(_tapSlice), weights, tapStride);
-            }
+            for (int channel = 0; channel < _parameters.Channels; channel += SliceChannels)
+                WeightSlice(pass, tiles, channel, filter);
         }
     }
 
-    private void TransposePadded(Square slice, float* taps, float* weights, nint tapStride)
+    private void WeightSlice(in Pass pass, int tiles, int channel, int filter)
     {
-        TBackward.TransposeKernel<TLanes>(slice, new(taps, 3 * _filterStride, _filterStride), _filterStride);
-        for (nint tap = 0; tap < _parameters.Taps; tap++)
+        int channels = Math.Min(SliceChannels, _parameters.Channels - channel), filters = Math.Min(SliceFilters, _filterStride - filter);
+        Gemm.MultiplyEach<TLanes>(
+            TBackward.Products * TBackward.Products,
+            _backwardInputTiles.Product(pass.Arena, 0, 0).Transposed.Rows(channel), _backwardInputTiles.ProductStride,
+            _gradientTiles.Product(pass.Arena, 0, 0).Columns(filter), _gradientTiles.ProductStride,
+            _weightSlice.Product(pass.Arena, 0, 0), _weightSlice.ProductStride, channels, filters, tiles);
+        nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
+        for (int i = 0; i < channels; i++)
         {
-            new ReadOnlySpan<float>(taps + (tap * _filterStride), _parameters.Filters).CopyTo(
-                new Span<float>(weights + (tap * tapStride), _parameters.Filters));
+            Square slice = _weightSlice.Tile(pass.Arena, TBackward.Products, i);
+            float* weights = pass.Gradient + _parameters.KernelOffset + ((nint)(channel + i) * _parameters.Filters) + filter;
+            if (filter + filters <= _parameters.Filters)
+                TBackward.TransposeKernel<TLanes>(slice, new(weights, 3 * tapStride, tapStride), filters);
+            else
+                TransposePadded(slice, pass.At(_tapSlice), filters, weights, tapStride, _parameters.Filters - filter);
         }
+    }
+
+    /// <summary>Where padding would be written over what follows.</summary>
+    private void TransposePadded(Square slice, float* taps, int padded, float* weights, nint tapStride, int filters)
+    {
+        TBackward.TransposeKernel<TLanes>(slice, new(taps, 3 * padded, padded), padded);
+        for (nint tap = 0; tap < _parameters.Taps; tap++)
+            new ReadOnlySpan<float>(taps + (tap * padded), filters).CopyTo(new Span<float>(weights + (tap * tapStride), filters));
     }
 
     /// <summary>dx = B [(G g G') . (A dy A')] B', added where tiles overlap.</summary>
