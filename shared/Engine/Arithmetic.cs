@@ -7,5 +7,5 @@ public static class Arithmetic
     /// Raised with every change of the engine or the optimizers that alters a bit. Workers of another version are not let
     /// in, and checkpoints of another are not gone on from: either would mix two results.
     /// </summary>
-    public const uint Version = 2;
+    public const uint Version = 3;
 }

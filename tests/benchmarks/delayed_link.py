@@ -2,7 +2,7 @@
 """Trains over a link of limited speed and some delay: the coordinator in one network namespace, two workers in another.
 
 Each namespace has a TUN device, and this program carries packets from one to the other: a packet leaves when the one before it has
-left and its own bits are sent, and arrives the delay later. (netem does that too, where the kernel has it.) Packets are as large as
+left and its own bits are sent, and arrives the delay later; so a round trip takes twice the delay. It needs no netem. Packets are as large as
 TCP makes them for a network card, up to 16 KB. Prints each epoch's milliseconds a step; the first one's hold the data set's way to the workers.
 Needs root, iproute2 and /dev/net/tun.
 
@@ -88,6 +88,8 @@ def carry(directions, until):
                 direction.read()
 
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 coordinator = sys.argv[1]
 mbit, delay, steps = (float(value) for value in (sys.argv[2:5] + ["1000", "0.2", "2814"][len(sys.argv[2:5]):]))
 options = sys.argv[5:]

@@ -10,6 +10,8 @@ shift $(($# < 3 ? $# : 3))
 name=slow-link-$$ out=$(mktemp -d)
 hosts="0 1 2"
 end() {
+    kill $(jobs -p) 2>/dev/null || true
+    wait || true
     for host in $hosts switch; do
         ip netns del "$name-$host" 2>/dev/null || true
     done

@@ -95,16 +95,7 @@ internal static unsafe class Gemm
         nint rowStride = a.RowStride, columnStride = a.ColumnStride, stride = b.RowStride, resultStride = c.RowStride;
         for (; count > 0; count--)
         {
-            TTile tile = TTile.Repeat(TRow.Zero);
-            float* factor = factors, row = rows;
-            for (int k = 0; k < depth; k++)
-            {
-                tile = TTile.MultiplyAdd(factor, rowStride, TRow.Load(row), tile);
-                factor += columnStride;
-                row += stride;
-            }
-
-            TTile.Store(result, resultStride, tile);
+            TTile.Store(result, resultStride, Sum<One, TTile, TRow>(factors, rowStride, columnStride, rows, stride, 0, 0, depth));
             factors += aStride;
             rows += bStride;
             result += cStride;
@@ -164,9 +155,19 @@ internal static unsafe class Gemm
         where TTile : unmanaged, IRowTile<TTile, TRow>
         where TRow : unmanaged, ILanes<TRow>
     {
+        TTile.Store(c, cStride, Sum<TTerms, TTile, TRow>(factors, rowStride, columnStride, b.Data + column, b.RowStride, b.Across, b.Down, depth));
+        return TTile.Rows;
+    }
+
+    /// <summary>A tile's sums over the depth.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TTile Sum<TTerms, TTile, TRow>(
+        float* factors, nint rowStride, nint columnStride, float* row, nint stride, nint across, nint down, int depth)
+        where TTerms : ITerms
+        where TTile : unmanaged, IRowTile<TTile, TRow>
+        where TRow : unmanaged, ILanes<TRow>
+    {
         TTile tile = TTile.Repeat(TRow.Zero);
-        float* row = b.Data + column;
-        nint stride = b.RowStride, across = b.Across, down = b.Down;
         for (int k = 0; k < depth; k++)
         {
             tile = TTile.MultiplyAdd(factors, rowStride, TTerms.Load<TRow>(row, across, down), tile);
@@ -174,8 +175,7 @@ internal static unsafe class Gemm
             row += stride;
         }
 
-        TTile.Store(c, cStride, tile);
-        return TTile.Rows;
+        return tile;
     }
 
     /// <summary>How many matrices make up B.</summary>

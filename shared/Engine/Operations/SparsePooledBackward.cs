@@ -36,7 +36,8 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         _masks = arena.Reserve(checked(windows * maskWords * FloatsPerWord));
         _byFilter = arena.Reserve(checked((windows + _windowsPerGroup - 1) / _windowsPerGroup * _filterWords * FloatsPerWord));
         int group = checked(convolution.FilterStride * LiveGradients.WordLength);
-        (_places, _placesByFilter, _gradientByFilter) = (arena.Reserve(group), arena.Reserve(group), arena.Reserve(group));
+        // The kernel reads a place behind the last.
+        (_places, _placesByFilter, _gradientByFilter) = (arena.Reserve(group), arena.Reserve(group + 1), arena.Reserve(group));
         int weights = checked(convolution.Parameters.Taps * convolution.Source.ChannelStride * convolution.Parameters.Filters);
         _weightGradient = arena.Reserve(weights);
         if (needsData)

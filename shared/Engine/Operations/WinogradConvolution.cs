@@ -7,7 +7,8 @@ namespace Distributed.Engine.Operations;
 /// y = relu?(x * w + b) for a 3x3 kernel at stride 1, by a convolution algorithm: tiles of input are transformed, multiplied with
 /// the transformed weights product by product, and transformed back; the gradients the same with the transposed transforms.
 /// Forward may have an algorithm of its own, with tiles of the same size: it must keep zeros exact in front of ReLU, or have them
-/// mended. The gradients need not: their noise is a millionth of the largest of a kernel's nine taps, or of a tile's pixels.
+/// mended. The gradients need not: their noise is a millionth of the largest of a kernel's nine taps, or of a tile's pixels. A tap whose
+/// gradient is exactly zero in every step meets zeros alone whenever its filter lives, so what RMSprop makes of the noise shows nowhere.
 /// </summary>
 internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : Operation
     where TForward : IConvolutionAlgorithm

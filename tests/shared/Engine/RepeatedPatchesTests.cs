@@ -20,14 +20,14 @@ public sealed unsafe class RepeatedPatchesTests
     [InlineData(2, 3, 32)]
     [InlineData(2, 33, 33)]
     [InlineData(3, 64, 3)]
-    public void Mend_ImagesThatNearlyRepeat_IsThatOfEveryComparison(int rows, int columns, int channels)
+    public void Redirect_ImagesThatNearlyRepeat_IsThatOfEveryComparison(int rows, int columns, int channels)
     {
         Random random = new(channels);
         for (int image = 0; image < 150; image++)
         {
             Image drawn = Draw(random, rows, columns, channels, image);
             float[] expected = Compare(drawn, rows, columns);
-            foreach (float[] sums in new[] { Mend<Lanes512>(drawn, rows, columns), Mend<Lanes256>(drawn, rows, columns), Mend<Lanes128>(drawn, rows, columns), Mend<ScalarLane>(drawn, rows, columns) })
+            foreach (float[] sums in new[] { Redirected<Lanes512>(drawn, rows, columns), Redirected<Lanes256>(drawn, rows, columns), Redirected<Lanes128>(drawn, rows, columns), Redirected<ScalarLane>(drawn, rows, columns) })
                 Assert.Equal(expected.Select(BitConverter.SingleToInt32Bits), sums.Select(BitConverter.SingleToInt32Bits));
         }
     }
@@ -81,7 +81,7 @@ public sealed unsafe class RepeatedPatchesTests
            select BitConverter.SingleToInt32Bits(image.Pixels[(((row * image.Width) + column) * image.Stride) + channel]),
     ];
 
-    private static float[] Mend<TLanes>(Image image, int rows, int columns)
+    private static float[] Redirected<TLanes>(Image image, int rows, int columns)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         float[] sums = [.. image.Sums, .. new float[Filters]], mended = new float[image.Sums.Length];

@@ -30,11 +30,12 @@ public sealed class SpecialKernelTests
         AssertSameBits(Pooled(side, channels, filters, padding), samples);
 
     [Theory]
-    [InlineData(1, "valid")]
-    [InlineData(33, "same")]
-    public void ConvolutionPool_ImagesWithEmptyRegions_AgreesWithReference(int filters, string padding)
+    [InlineData(12, 1, "valid")]
+    [InlineData(12, 33, "same")]
+    [InlineData(70, 5, "valid")]
+    public void ConvolutionPool_ImagesWithEmptyRegions_AgreesWithReference(int side, int filters, string padding)
     {
-        ResolvedModel model = Resolve(12, $$"""
+        ResolvedModel model = Resolve(side, $$"""
             {"layer":"Conv2D","filters":{{filters}},"kernel_size":3,"activation":"relu","padding":"{{padding}}"},{"layer":"MaxPooling2D","pool_size":2},
             """);
         (float[] parameters, float[] images) = Draw(model);
@@ -90,6 +91,36 @@ public sealed class SpecialKernelTests
     [MemberData(nameof(Shapes))]
     public void Convolution_AnyInstructionSet_HasTheSameBits(int side, int channels, int filters, string padding, int samples) =>
         AssertSameBits(Plain(side, channels, filters, padding), samples);
+
+    /// <summary>What a pass leaves in the arena is nothing to the next one, however large or strange it was.</summary>
+    [Theory]
+    [InlineData(6, 16, 17, "valid")]
+    [InlineData(7, 33, 16, "same")]
+    [InlineData(9, 17, 33, "valid")]
+    [InlineData(14, 32, 64, "same")]
+    public void Executor_AfterAnotherPass_GivesWhatANewOneDoes(int side, int channels, int filters, string padding)
+    {
+        foreach (ResolvedModel model in new[] { Pooled(side, channels, filters, padding), Plain(side, channels, filters, padding), Resolve(side, $$"""
+            {"layer":"Conv2D","filters":{{filters}},"kernel_size":3,"activation":"relu","padding":"{{padding}}"},{"layer":"MaxPooling2D","pool_size":2},
+            """) })
+        {
+            (float[] parameters, float[] images) = Draw(model);
+            images.AsSpan(0, images.Length / 3).Clear();
+            (MicrobatchResult expected, float[] gradient, _) = Train(model, InstructionSets.Best, parameters, images, samples: 5);
+            foreach (float left in new[] { 1, float.NaN })
+            {
+                using Network network = Network.Compile(model, Microbatch, InstructionSets.Best);
+                using Executor executor = network.CreateExecutor();
+                float[] again = new float[model.ParameterCount];
+                network.Prepare(parameters);
+                executor.Images.Fill(left);
+                Run(executor, Microbatch, again);
+                images.CopyTo(executor.Images);
+                Assert.Equal(expected, Run(executor, 5, again));
+                Assert.Equal(WeightsHash.Sha256(gradient), WeightsHash.Sha256(again));
+            }
+        }
+    }
 
     /// <summary>The 1x1 convolution in front makes the input one of many channels whose gradient is needed.</summary>
     private static ResolvedModel Pooled(int side, int channels, int filters, string padding) => Resolve(side, $$"""
@@ -204,8 +235,10 @@ public sealed class SpecialKernelTests
         network.Prepare(parameters);
         images.CopyTo(executor.Images);
         float[] gradient = new float[model.ParameterCount];
-        byte[] labels = [.. Enumerable.Range(0, samples).Select(static i => (byte)(i % 3))];
-        MicrobatchResult result = executor.Train(labels, [.. Enumerable.Range(0, samples)], 1, 0, gradient);
+        MicrobatchResult result = Run(executor, samples, gradient);
         return (result, gradient, string.Join("; ", network.Operations.Select(static operation => operation.Kernels)));
     }
+
+    private static MicrobatchResult Run(Executor executor, int samples, float[] gradient) =>
+        executor.Train([.. Enumerable.Range(0, samples).Select(static i => (byte)(i % 3))], [.. Enumerable.Range(0, samples)], 1, 0, gradient);
 }
