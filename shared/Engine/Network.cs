@@ -58,32 +58,24 @@ public sealed unsafe class Network : IDisposable
         }
     }
 
-    /// <summary>Parts that <see cref="PreparePart"/> divides its work into.</summary>
-    public int PreparationParts => 2 * Compiled.Operations.Length;
-
     /// <summary>Takes the weights of a step. No executor may be running.</summary>
     /// <param name="parameters">P values in <see cref="ResolvedModel.Parameters"/> order.</param>
     public void Prepare(ReadOnlySpan<float> parameters)
     {
-        for (int part = 0; part < PreparationParts; part++)
-            PreparePart(parameters, part);
-    }
-
-    /// <summary>One part of <see cref="Prepare"/>: several threads may do different ones at once.</summary>
-    public void PreparePart(ReadOnlySpan<float> parameters, int part)
-    {
         if (parameters.Length != Model.ParameterCount)
             throw new ArgumentException($"expected {Model.ParameterCount} parameters, not {parameters.Length}", nameof(parameters));
-        (int index, int way) = Math.DivRem(part, 2);
-        Operation operation = Compiled.Operations[index];
         fixed (float* pointer = parameters)
         {
-            if (way == 0)
+            foreach (Operation operation in Compiled.Operations)
+            {
                 operation.PrepareForward(pointer);
-            else
                 operation.PrepareBackward(pointer);
+            }
         }
     }
+
+    /// <summary>The same, with packed weights of its own.</summary>
+    public Network Copy() => Compile(Model, Microbatch, InstructionSet);
 
     /// <summary>A new executor: the memory that one thread needs to run passes. Dispose it before the network.</summary>
     public Executor CreateExecutor() => new(this);

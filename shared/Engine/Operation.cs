@@ -116,7 +116,7 @@ internal abstract unsafe class Operation : IDisposable
     {
     }
 
-    /// <summary>The same for <see cref="Backward"/>; may run beside it on another thread.</summary>
+    /// <summary>The same for <see cref="Backward"/>.</summary>
     public virtual void PrepareBackward(float* parameters)
     {
     }

@@ -31,6 +31,9 @@ public sealed class Partial(VectorBuffer gradient)
 
     public int Samples { get; set; }
 
+    /// <summary>The thread that was lent it last, and in whose core's cache it so may be.</summary>
+    internal int Borrower { get; set; }
+
     /// <summary>All but the gradient.</summary>
     public StepTotals Totals => new(LossSum, Correct, Samples);
 
@@ -45,27 +48,41 @@ public sealed class Partial(VectorBuffer gradient)
     }
 }
 
-/// <summary>Lends partials, the one returned last first, since its memory is still in the cache. Thread-safe.</summary>
+/// <summary>
+/// Lends partials: to a thread one that it had before, the one returned last first, since its memory is still in that core's cache;
+/// else any. Thread-safe.
+/// </summary>
 public class PartialPool(int parameters)
 {
-    private readonly Stack<Partial> _free = new();
+    private readonly List<Partial> _free = [];
     private readonly Lock _lock = new();
 
     /// <summary>A partial with any content.</summary>
     public virtual Partial Rent()
     {
+        int thread = Environment.CurrentManagedThreadId;
         lock (_lock)
         {
-            if (_free.TryPop(out Partial? partial))
+            if (_free.Count > 0)
+            {
+                int place = _free.Count - 1;
+                while (place > 0 && _free[place].Borrower != thread)
+                    place--;
+                if (_free[place].Borrower != thread)
+                    place = _free.Count - 1;
+                Partial partial = _free[place];
+                _free.RemoveAt(place);
+                partial.Borrower = thread;
                 return partial;
+            }
         }
 
-        return new Partial(parameters);
+        return new Partial(parameters) { Borrower = thread };
     }
 
     public virtual void Return(Partial partial)
     {
         lock (_lock)
-            _free.Push(partial);
+            _free.Add(partial);
     }
 }

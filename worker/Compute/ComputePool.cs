@@ -43,14 +43,14 @@ internal sealed class ComputePool : IDisposable
     private Exception? _failure;
     private volatile bool _isDisposed;
 
-    /// <param name="network">Compiled for the microbatch.</param>
+    /// <param name="network">Compiled for the microbatch. The first thread uses it, the others copies of it: to pack the weights takes a thread no longer than to read what another core has packed.</param>
     /// <param name="threads">T, at least 1.</param>
     public ComputePool(Network network, int threads)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         _threads = new ComputeThread[threads];
         for (int i = 0; i < threads; i++)
-            _threads[i] = new ComputeThread(i, network.CreateExecutor(), network.Microbatch);
+            _threads[i] = new ComputeThread(i, (i == 0 ? network : network.Copy()).CreateExecutor(), network.Microbatch);
         _helpers = new Thread[threads - 1];
         for (int i = 0; i < _helpers.Length; i++)
         {
@@ -111,7 +111,11 @@ internal sealed class ComputePool : IDisposable
         foreach (Thread helper in _helpers)
             helper.Join();
         foreach (ComputeThread thread in _threads)
+        {
             thread.Executor.Dispose();
+            if (thread.Index > 0)
+                thread.Executor.Network.Dispose();
+        }
     }
 
     private void Help(ComputeThread thread)

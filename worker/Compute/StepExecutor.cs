@@ -41,11 +41,9 @@ internal sealed unsafe class StepExecutor : IDisposable
     private readonly Action<ComputeThread> _evaluateJob;
     private readonly int[] _work;
     private readonly WorkRanges _ranges;
-    private readonly WorkRanges _parts;
 
-    // The weights of the step, while it runs, and how many parts of their packing are done.
+    // The weights of the step, while it runs.
     private float* _weights;
-    private int _partsDone;
 
     private IReadOnlyList<int> _blocks = [];
     private IResultSink _sink = null!;
@@ -78,7 +76,6 @@ internal sealed unsafe class StepExecutor : IDisposable
             thread.Overlap = _overlap?.CreateMicrobatch();
         _work = new int[plan.Shards];
         _ranges = new WorkRanges(threads);
-        _parts = new WorkRanges(threads);
         _trainJob = Train;
         _evaluateJob = Evaluate;
     }
@@ -92,9 +89,10 @@ internal sealed unsafe class StepExecutor : IDisposable
     /// <summary>Compiles every kernel and touches every thread's memory before the first order comes.</summary>
     public void WarmUp()
     {
-        _network.Prepare(new float[_network.Model.ParameterCount]);
+        float[] weights = new float[_network.Model.ParameterCount];
         _threads.Run(thread =>
         {
+            thread.Executor.Network.Prepare(weights);
             Partial partial = Pool.Rent();
             thread.Executor.Images.Clear();
             thread.Executor.Train(thread.Labels, thread.SampleNumbers, _plan.Seed, 0, partial.Gradient.Values);
@@ -148,8 +146,6 @@ internal sealed unsafe class StepExecutor : IDisposable
             throw new ArgumentException($"expected {_network.Model.ParameterCount} weights, not {weights.Length}", nameof(weights));
         _ranges.Reset(count);
         _sink = sink;
-        _parts.Reset(_network.PreparationParts);
-        _partsDone = 0;
         fixed (float* pointer = weights)
         {
             _weights = pointer;
@@ -157,37 +153,13 @@ internal sealed unsafe class StepExecutor : IDisposable
         }
     }
 
-    /// <summary>
-    /// Packs the weights together with the other threads, and returns when all of it is done. Each thread has the same parts in
-    /// every step, whose old content is in its core's cache.
-    /// </summary>
-    private void Prepare(int thread)
-    {
-        int parts = _network.PreparationParts, taken;
-        while ((taken = _parts.Take(thread)) >= 0)
-        {
-            try
-            {
-                _network.PreparePart(new ReadOnlySpan<float>(_weights, _network.Model.ParameterCount), taken);
-            }
-            finally
-            {
-                Interlocked.Increment(ref _partsDone);
-            }
-        }
-
-        // A few microseconds, unless a thread has to wait for its core.
-        SpinWait wait = default;
-        while (Volatile.Read(ref _partsDone) < parts)
-            wait.SpinOnce(sleep1Threshold: -1);
-    }
-
     private void Train(ComputeThread thread)
     {
         Executor executor = thread.Executor;
-        Prepare(thread.Index);
-        int taken;
-        while ((taken = _ranges.Take(thread.Index)) >= 0)
+        int taken = _ranges.Take(thread.Index);
+        if (taken >= 0)
+            executor.Network.Prepare(new ReadOnlySpan<float>(_weights, _network.Model.ParameterCount));
+        for (; taken >= 0; taken = _ranges.Take(thread.Index))
         {
             int shard = _work[taken];
             int samples = _shards.Gather(shard, _epoch, _step, executor.Images, thread.Labels, thread.SampleNumbers);
@@ -209,9 +181,10 @@ internal sealed unsafe class StepExecutor : IDisposable
     {
         Executor executor = thread.Executor;
         int imageLength = _network.Model.Input.Length;
-        Prepare(thread.Index);
-        int taken;
-        while ((taken = _ranges.Take(thread.Index)) >= 0)
+        int taken = _ranges.Take(thread.Index);
+        if (taken >= 0)
+            executor.Network.Prepare(new ReadOnlySpan<float>(_weights, _network.Model.ParameterCount));
+        for (; taken >= 0; taken = _ranges.Take(thread.Index))
         {
             (byte[] images, byte[] labels) = _tests.Get(_blocks[taken]);
             byte[] predictions = new byte[labels.Length];
