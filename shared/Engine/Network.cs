@@ -74,7 +74,7 @@ public sealed unsafe class Network : IDisposable
         }
     }
 
-    /// <summary>The same, with packed weights of its own.</summary>
+    /// <summary>The same model compiled once more, for a thread that packs the weights into memory of its own. To be disposed by the caller.</summary>
     public Network Copy() => Compile(Model, Microbatch, InstructionSet);
 
     /// <summary>A new executor: the memory that one thread needs to run passes. Dispose it before the network.</summary>

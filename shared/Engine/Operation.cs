@@ -97,7 +97,7 @@ internal unsafe struct Pass
 
 /// <summary>
 /// One node of a compiled network: what one or a few fused layers do, forward and backward. An operation is shared by
-/// all executors and holds only what is the same for them: its plan, and weights packed anew for each step.
+/// all executors of its network and holds only what is the same for them: its plan, and weights packed anew for each step.
 /// </summary>
 internal abstract unsafe class Operation : IDisposable
 {

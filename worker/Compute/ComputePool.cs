@@ -43,7 +43,10 @@ internal sealed class ComputePool : IDisposable
     private Exception? _failure;
     private volatile bool _isDisposed;
 
-    /// <param name="network">Compiled for the microbatch. The first thread uses it, the others copies of it: to pack the weights takes a thread no longer than to read what another core has packed.</param>
+    /// <param name="network">
+    /// Compiled for the microbatch. The first thread uses it, the others copies of it: to pack the weights takes a thread about as long
+    /// as to read what another core has packed, and much less where cores share no cache.
+    /// </param>
     /// <param name="threads">T, at least 1.</param>
     public ComputePool(Network network, int threads)
     {

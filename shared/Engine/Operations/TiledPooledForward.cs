@@ -109,7 +109,7 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     /// <summary>Whether it is its sample's last tile.</summary>
     private bool IsLast(int tile) => (tile + 1) % _tilesPerSample == 0;
 
-    /// <summary>Notes where each window's sums are to be taken from: now, as the pixels are in the first cache, which the products will clear.</summary>
+    /// <summary>Notes where each window's sums are to be taken from: now, while the pixels are in the first cache, out of which the products drive them.</summary>
     private void PlaceSums(in Pass pass, int sample)
     {
         int windows = Convolution.Pooled.Pixels;
