@@ -1,5 +1,3 @@
-using System.Numerics;
-using System.Runtime.InteropServices;
 using Distributed.Reduction;
 using Partial = Distributed.Reduction.Partial;
 
@@ -12,8 +10,6 @@ internal sealed record PartialFault(string Text, bool IsNonFinite);
 /// <summary>Looks at partials before they are added, and says what is wrong with them.</summary>
 internal sealed class PartialReview(RunDefinition run)
 {
-    private const uint ExponentBits = 0x7F80_0000;
-
     /// <summary>What is wrong with a partial by what it says of itself; null: nothing.</summary>
     public PartialFault? FindFault(PartialArrived partial)
     {
@@ -57,7 +53,7 @@ internal sealed class PartialReview(RunDefinition run)
     /// <summary>Names what is infinite or not a number in a part of a gradient; null: nothing is.</summary>
     public string? FindNonFinite(VectorBuffer gradient, (int First, int End) range)
     {
-        int position = FindNonFinite(gradient.Values[range.First..range.End]);
+        int position = FiniteScan.FindOther(gradient.Values[range.First..range.End]);
         return position >= 0 ? $"the gradient of {NameAt(range.First + position)}" : null;
     }
 
@@ -81,26 +77,5 @@ internal sealed class PartialReview(RunDefinition run)
         return fault.IsNonFinite
             ? $"training has diverged: {fault.Text} in {partial.Node}, samples {samples} of the training set, computed by {workers}; try a smaller --learning-rate"
             : $"the partials of {partial.Node} were refused of {workers}: {fault.Text}";
-    }
-
-    /// <summary>Index of the first value that is infinite or not a number; -1 when all are finite.</summary>
-    public static int FindNonFinite(ReadOnlySpan<float> values)
-    {
-        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(values);
-        Vector<uint> exponent = new(ExponentBits);
-        int i = 0;
-        for (; i <= bits.Length - Vector<uint>.Count; i += Vector<uint>.Count)
-        {
-            if (Vector.EqualsAny(new Vector<uint>(bits[i..]) & exponent, exponent))
-                break;
-        }
-
-        for (; i < values.Length; i++)
-        {
-            if (!float.IsFinite(values[i]))
-                return i;
-        }
-
-        return -1;
     }
 }

@@ -86,17 +86,6 @@ public sealed class LedgerTests
     }
 
     [Fact]
-    public void NonFinite_AtAnyPlace_IsFound() =>
-        Gen.Select(Gen.Int[1, 100], Gen.Int[0, 99], Gen.OneOf(Gen.Const(float.NaN), Gen.Const(float.PositiveInfinity), Gen.Const(float.NegativeInfinity))).Sample((length, place, value) =>
-        {
-            float[] values = new float[length];
-            Array.Fill(values, float.MaxValue);
-            bool isFine = PartialReview.FindNonFinite(values) == -1;
-            values[place % length] = value;
-            return isFine && PartialReview.FindNonFinite(values) == place % length;
-        });
-
-    [Fact]
     public void Tree_WithPartialsInAnyOrder_GivesTheSameBits() =>
         Gen.Select(Gen.Int[1, 33], Gen.Int[0, int.MaxValue - 1]).Sample((shards, seed) =>
         {
