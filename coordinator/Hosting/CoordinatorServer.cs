@@ -28,12 +28,6 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     private const int StreamsPerConnection = 4;
     private const int LeastConnections = 256;
 
-    // What a worker may have on its way at a time where vectors travel in chunks, which are of use only as far as all workers have
-    // sent them: were a whole gradient in the network's queues, those of a worker that is done a moment later would wait behind it.
-    // With fewer a link of 1 Gbit/s and 0.2 ms would have nothing to do while word of what was read goes back.
-    private const int ChunksUnderWay = 5;
-    private const int SmallestWindow = ushort.MaxValue;
-
     private readonly WebApplication _app;
 
     private CoordinatorServer(WebApplication app, Uri localAddress, string listensAt)
@@ -69,8 +63,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
             kestrel.Limits.KeepAliveTimeout = IdleTimeout;
             kestrel.Limits.RequestHeadersTimeout = IdleTimeout;
             kestrel.Limits.Http2.MaxStreamsPerConnection = StreamsPerConnection;
-            if (WindowOf(options, listen) is { } window)
-                kestrel.Limits.Http2.InitialStreamWindowSize = window;
+            kestrel.Limits.Http2.InitialStreamWindowSize = StreamWindow.Of(options);
             kestrel.Listen(listen.EndPoint, endpoint =>
             {
                 endpoint.Protocols = HttpProtocols.Http2;
@@ -163,14 +156,5 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         }
 
         return exception.Message.Split('\n')[0];
-    }
-
-    /// <summary>Bytes that a worker may send before they are read; null: as many as is usual.</summary>
-    private static int? WindowOf(RunOptions options, ListenAddress listen)
-    {
-        // From this host they come whole.
-        bool areAllNear = IPAddress.IsLoopback(listen.EndPoint.Address);
-        long chunk = options.ChunkBytes ?? (areAllNear ? 0 : RunOptions.UsualChunkBytes);
-        return chunk == 0 ? null : (int)Math.Clamp(ChunksUnderWay * chunk, SmallestWindow, int.MaxValue);
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
+using Distributed.Coordinator.Hosting;
 using Distributed.Data;
 using Distributed.Models;
 using Distributed.Protos;
@@ -125,5 +126,6 @@ internal sealed class RunDefinition
         HeartbeatIntervalMs = (uint)Options.HeartbeatInterval.TotalMilliseconds,
         HeartbeatTimeoutMs = (uint)Options.HeartbeatTimeout.TotalMilliseconds,
         Bfloat16 = Options.Wire == WirePrecision.Bf16,
+        WindowBytes = (uint)StreamWindow.Of(Options),
     };
 }

@@ -21,7 +21,8 @@ internal enum SessionEnd
 }
 
 /// <summary>One stay with the coordinator, from hello to goodbye.</summary>
-internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions options, TimeProvider time, ILogger log)
+/// <param name="findConnection">Gives what the call goes over, once it does; null: it is not known.</param>
+internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions options, TimeProvider time, ILogger log, Func<ClientStream?>? findConnection = null)
 {
     // From one sign of life of the coordinator to the next, while it has not told how often it gives them.
     private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
@@ -66,7 +67,9 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
             _vectors.Keep(run.ParameterCount, MostOrders);
             _vectors.Keep(run.Chunks, MostOrders);
             Log.Joined(log, run.WorkerId, run.RunId, run.ParameterCount);
-            Outbox outbox = new(run.Executor.Pool, run.Shared, run.Precision, run.Chunks);
+            ClientStream? connection = findConnection?.Invoke();
+            connection?.Allow((int)Math.Min(welcome.WindowBytes, int.MaxValue), options.Coordinator.IsLoopback);
+            Outbox outbox = new(run.Executor.Pool, run.Shared, run.Precision, run.Chunks, connection);
             using OrderQueue orders = new(run, (int)welcome.Shards, outbox, heard: () => Volatile.Write(ref _lastHeard, time.GetTimestamp()));
             using CancellationTokenRegistration stopping = stop.Register(() =>
             {
@@ -271,6 +274,7 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         do
         {
             outbox.SendHeartbeat();
+            await outbox.WatchAsync().ConfigureAwait(false);
             if (!await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
                 return;
             sinceLook = time.GetElapsedTime(lastLook);

@@ -12,8 +12,9 @@ namespace Distributed.Worker.Session;
 /// <param name="shared">The shorter way for answers, where there is one.</param>
 /// <param name="precision">What gradients are rounded to, and travel as.</param>
 /// <param name="chunks">How they are cut; null: they travel whole.</param>
+/// <param name="connection">What the stream goes over, to send the frames of a vector together; null: each goes by itself.</param>
 internal sealed class Outbox(
-    PartialPool pool, SharedMemoryLink? shared, WirePrecision precision = WirePrecision.Float32, VectorChunks? chunks = null)
+    PartialPool pool, SharedMemoryLink? shared, WirePrecision precision = WirePrecision.Float32, VectorChunks? chunks = null, ClientStream? connection = null)
 {
     private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
@@ -21,6 +22,9 @@ internal sealed class Outbox(
         Channel.CreateUnbounded<(Frame<WorkerMessage>, Partial?)>(new UnboundedChannelOptions { SingleReader = true });
 
     public void SendHeartbeat() => _frames.Writer.TryWrite((Heartbeat, null));
+
+    /// <summary>To be called with every heartbeat: see <see cref="ClientStream.WatchAsync"/>.</summary>
+    public ValueTask WatchAsync() => connection?.WatchAsync() ?? default;
 
     /// <summary>Says goodbye as the last message of all.</summary>
     public void Close(string reason)
@@ -72,8 +76,13 @@ internal sealed class Outbox(
     {
         await foreach ((Frame<WorkerMessage> frame, Partial? lent) in _frames.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
-            // The message is in gRPC's own buffer when this returns.
+            bool isLarge = frame.Size > ClientStream.FrameLength;
+            if (isLarge)
+                connection?.Hold();
+            // The message is in the connection's own buffer when this returns.
             await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
+            if (isLarge && connection is not null)
+                await connection.ReleaseAsync().ConfigureAwait(false);
             if (lent is not null)
                 pool.Return(lent);
         }

@@ -57,12 +57,13 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
     /// <summary>One session, over a connection of its own: the one before may lead to where nobody is any more.</summary>
     private async Task<(SessionEnd? End, bool WasWelcomed, string Failure)> TryServeAsync(CancellationToken stop)
     {
+        ClientStream? connection = null;
         using SocketsHttpHandler handler = new()
         {
             ConnectTimeout = TcpTimeout,
             UseProxy = false,
             InitialHttp2StreamWindowSize = 1 << 22,
-            PlaintextStreamFilter = static (context, _) => ValueTask.FromResult<Stream>(new ReadyStream(context.PlaintextStream)),
+            PlaintextStreamFilter = (context, _) => ValueTask.FromResult<Stream>(connection = new ClientStream(context.PlaintextStream)),
         };
         options.Tls.Apply(handler);
         using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
@@ -71,7 +72,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             // Weights may be of any size: the coordinator was chosen by whoever started this worker.
             MaxReceiveMessageSize = null,
         });
-        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log);
+        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log, () => connection);
         try
         {
             SessionEnd end = await session.RunAsync(stop).ConfigureAwait(false);
