@@ -20,7 +20,7 @@ internal sealed class ClientStream(Stream inner) : Stream
     private byte[] _held = [];
     private int _heldLength;
     private volatile bool _isHolding, _isForbidden;
-    private int _holds, _holdsSeen;
+    private int _writes, _writesSeen;
 
     public override bool CanRead => inner.CanRead;
 
@@ -46,22 +46,18 @@ internal sealed class ClientStream(Stream inner) : Stream
         _held = new byte[Math.Min(window / 2 / FrameLength, isNear ? MostFrames : MostFramesOverLink) * FrameLength];
 
     /// <summary>A message of several frames is about to be written.</summary>
-    public void Hold()
-    {
-        Volatile.Write(ref _holds, _holds + 1);
-        _isHolding = !_isForbidden;
-    }
+    public void Hold() => _isHolding = !_isForbidden;
 
     /// <summary>
-    /// To be called now and then: a message that was on its way at the last call, and is still, may wait for room that somebody in between,
-    /// a proxy, makes in smaller steps. Then nothing is held any more.
+    /// To be called now and then: a message of which nothing has been written since the last call waits for room that somebody in
+    /// between, a proxy, makes in smaller steps. Then what is held leaves, and nothing is held any more.
     /// </summary>
     public ValueTask WatchAsync()
     {
-        int holds = Volatile.Read(ref _holds);
-        bool isSame = _isHolding && holds == _holdsSeen;
-        _holdsSeen = holds;
-        if (!isSame)
+        int writes = Volatile.Read(ref _writes);
+        bool hasStopped = _isHolding && writes == _writesSeen;
+        _writesSeen = writes;
+        if (!hasStopped)
             return default;
         _isForbidden = true;
         return ReleaseAsync();
@@ -94,6 +90,7 @@ internal sealed class ClientStream(Stream inner) : Stream
         await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
+            Volatile.Write(ref _writes, _writes + 1);
             if (_heldLength + buffer.Length > _held.Length)
                 await SendHeldAsync(cancellationToken).ConfigureAwait(false);
             if (_heldLength == 0 && (!_isHolding || buffer.Length >= _held.Length))
