@@ -21,10 +21,10 @@ public sealed class ClientStreamTests
         foreach (int length in (int[])[Frame, Frame, Frame, 100, 200])
             await stream.WriteAsync(Bytes(length), Token);
         Assert.Equal([Frame, 3 * Frame], wire.Writes);
-        await stream.ReleaseAsync();
+        await stream.ReleaseAsync(Token);
         Assert.Equal([Frame, 3 * Frame, 300], wire.Writes);
         await stream.WriteAsync(Bytes(10), Token);
-        await stream.ReleaseAsync();
+        await stream.ReleaseAsync(Token);
         Assert.Equal([Frame, 3 * Frame, 300, 10], wire.Writes);
     }
 
@@ -37,7 +37,7 @@ public sealed class ClientStreamTests
         stream.Hold();
         for (int frame = 0; frame < 5; frame++)
             await stream.WriteAsync(Bytes(Frame), Token);
-        await stream.ReleaseAsync();
+        await stream.ReleaseAsync(Token);
         Assert.Equal([2 * Frame, 2 * Frame, Frame], wire.Writes);
     }
 
@@ -65,17 +65,53 @@ public sealed class ClientStreamTests
         for (int frame = 0; frame < 3; frame++)
         {
             await stream.WriteAsync(Bytes(Frame), Token);
-            await stream.WatchAsync();
+            stream.Watch();
         }
 
         Assert.Empty(wire.Writes);
-        await stream.WatchAsync();
-        Assert.Equal([3 * Frame], wire.Writes);
+        stream.Watch();
         await stream.WriteAsync(Bytes(20), Token);
-        await stream.ReleaseAsync();
+        await stream.ReleaseAsync(Token);
         stream.Hold();
         await stream.WriteAsync(Bytes(30), Token);
         Assert.Equal([3 * Frame, 20, 30], wire.Writes);
+    }
+
+    [Fact]
+    public async Task Watch_WhereTheNetworkHasStopped_DoesNotWait()
+    {
+        using Wire wire = new() { Gate = new SemaphoreSlim(0) };
+        await using ClientStream stream = new(wire);
+        stream.Allow(window: 4 * Frame, isNear: true);
+        stream.Hold();
+        await stream.WriteAsync(Bytes(Frame), Token);
+        Task writing = stream.WriteAsync(Bytes(Frame), Token).AsTask();
+        for (int heartbeat = 0; heartbeat < 3; heartbeat++)
+            stream.Watch();
+        using CancellationTokenSource ended = new();
+        Task releasing = stream.ReleaseAsync(ended.Token).AsTask();
+        await ended.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => releasing);
+        wire.Gate.Release();
+        await writing;
+
+        // That was not for what was held.
+        stream.Hold();
+        await stream.WriteAsync(Bytes(10), Token);
+        Assert.Equal([2 * Frame], wire.Writes);
+    }
+
+    [Fact]
+    public async Task Abandon_OfAMessage_LetsTheNextThingPass()
+    {
+        using Wire wire = new();
+        await using ClientStream stream = new(wire);
+        stream.Allow(window: 8 * Frame, isNear: true);
+        stream.Hold();
+        await stream.WriteAsync(Bytes(Frame), Token);
+        stream.Abandon();
+        await stream.WriteAsync(Bytes(13), Token);
+        Assert.Equal([Frame + 13], wire.Writes);
     }
 
     [Fact]
@@ -95,7 +131,7 @@ public sealed class ClientStreamTests
                 {
                     stream.Hold();
                     await Task.Yield();
-                    await stream.ReleaseAsync();
+                    await stream.ReleaseAsync(Token);
                 }
             });
             Task.Run(async () =>
@@ -119,6 +155,9 @@ public sealed class ClientStreamTests
     /// <summary>Where it all arrives.</summary>
     private sealed class Wire : MemoryStream
     {
+        /// <summary>What a write waits for; null: nothing.</summary>
+        public SemaphoreSlim? Gate { get; init; }
+
         public List<int> Writes { get; } = [];
 
         public byte[] Bytes => ToArray();
@@ -126,6 +165,8 @@ public sealed class ClientStreamTests
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             await Task.Yield();
+            if (Gate is not null)
+                await Gate.WaitAsync(cancellationToken);
             Writes.Add(buffer.Length);
             Write(buffer.Span);
         }

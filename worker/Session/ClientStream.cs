@@ -50,28 +50,34 @@ internal sealed class ClientStream(Stream inner) : Stream
 
     /// <summary>
     /// To be called now and then: a message of which nothing has been written since the last call waits for room that somebody in
-    /// between, a proxy, makes in smaller steps. Then what is held leaves, and nothing is held any more.
+    /// between, a proxy, makes in smaller steps. Then what is held leaves, and nothing is held any more. Does not wait: whoever calls
+    /// looks after a connection that may have stopped for other reasons.
     /// </summary>
-    public ValueTask WatchAsync()
+    public void Watch()
     {
         int writes = Volatile.Read(ref _writes);
         bool hasStopped = _isHolding && writes == _writesSeen;
         _writesSeen = writes;
-        if (!hasStopped)
-            return default;
+        // Else it is the network that something waits for.
+        if (!hasStopped || !_writing.Wait(0))
+            return;
         _isForbidden = true;
-        return ReleaseAsync();
+        _isHolding = false;
+        _ = SendStoppedAsync();
     }
+
+    /// <summary>It will not be written to its end: from now on nothing of it is held.</summary>
+    public void Abandon() => _isHolding = false;
 
     /// <summary>It is with the client: sends what is held of it. What the client has not passed on yet is not held.</summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    public async ValueTask ReleaseAsync()
+    public async ValueTask ReleaseAsync(CancellationToken cancellation)
     {
         _isHolding = false;
-        await _writing.WaitAsync().ConfigureAwait(false);
+        await _writing.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            await SendHeldAsync(default).ConfigureAwait(false);
+            await SendHeldAsync(cancellation).ConfigureAwait(false);
         }
         finally
         {
@@ -139,5 +145,21 @@ internal sealed class ClientStream(Stream inner) : Stream
         int length = _heldLength;
         _heldLength = 0;
         return length == 0 ? default : inner.WriteAsync(_held.AsMemory(0, length), cancellation);
+    }
+
+    private async Task SendStoppedAsync()
+    {
+        try
+        {
+            await SendHeldAsync(default).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or InvalidOperationException)
+        {
+            // The connection is broken, as the client will find.
+        }
+        finally
+        {
+            _writing.Release();
+        }
     }
 }

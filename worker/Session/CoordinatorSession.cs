@@ -274,7 +274,6 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
         do
         {
             outbox.SendHeartbeat();
-            await outbox.WatchAsync().ConfigureAwait(false);
             if (!await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
                 return;
             sinceLook = time.GetElapsedTime(lastLook);

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Distributed.Protos;
 using Distributed.Reduction;
@@ -21,10 +22,11 @@ internal sealed class Outbox(
     private readonly Channel<(Frame<WorkerMessage> Frame, Partial? Lent)> _frames =
         Channel.CreateUnbounded<(Frame<WorkerMessage>, Partial?)>(new UnboundedChannelOptions { SingleReader = true });
 
-    public void SendHeartbeat() => _frames.Writer.TryWrite((Heartbeat, null));
-
-    /// <summary>To be called with every heartbeat: see <see cref="ClientStream.WatchAsync"/>.</summary>
-    public ValueTask WatchAsync() => connection?.WatchAsync() ?? default;
+    public void SendHeartbeat()
+    {
+        _frames.Writer.TryWrite((Heartbeat, null));
+        connection?.Watch();
+    }
 
     /// <summary>Says goodbye as the last message of all.</summary>
     public void Close(string reason)
@@ -76,18 +78,35 @@ internal sealed class Outbox(
     {
         await foreach ((Frame<WorkerMessage> frame, Partial? lent) in _frames.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
         {
-            bool isLarge = frame.Size > ClientStream.FrameLength;
-            if (isLarge)
-                connection?.Hold();
-            // The message is in the connection's own buffer when this returns.
-            await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
-            if (isLarge && connection is not null)
-                await connection.ReleaseAsync().ConfigureAwait(false);
+            // The message is in gRPC's own buffer, or gone, when this returns.
+            if (connection is not null && frame.Size > ClientStream.FrameLength)
+                await WriteTogetherAsync(connection, stream, frame, cancellation).ConfigureAwait(false);
+            else
+                await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
             if (lent is not null)
                 pool.Return(lent);
         }
 
         await stream.CompleteAsync().ConfigureAwait(false);
+    }
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    private static async ValueTask WriteTogetherAsync(
+        ClientStream connection, IClientStreamWriter<Frame<WorkerMessage>> stream, Frame<WorkerMessage> frame, CancellationToken cancellation)
+    {
+        connection.Hold();
+        try
+        {
+            await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            // What the client has to say of that must get out.
+            connection.Abandon();
+            throw;
+        }
+
+        await connection.ReleaseAsync(cancellation).ConfigureAwait(false);
     }
 
     private static WorkerMessage Describe(StepId step, TreeNode node, Partial partial, TimeSpan compute)
