@@ -12,7 +12,7 @@ public sealed class ClientStreamTests
     public async Task Write_BetweenHoldAndRelease_LeavesTogether()
     {
         using Wire wire = new();
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, TimeProvider.System);
         stream.Allow(window: 6 * Frame, isNear: true);
         await stream.WriteAsync(Bytes(Frame), Token);
         Assert.Equal([Frame], wire.Writes);
@@ -32,7 +32,7 @@ public sealed class ClientStreamTests
     public async Task Write_OverALink_LeavesInPairs()
     {
         using Wire wire = new();
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, TimeProvider.System);
         stream.Allow(window: 48 * Frame, isNear: false);
         stream.Hold();
         for (int frame = 0; frame < 5; frame++)
@@ -47,7 +47,7 @@ public sealed class ClientStreamTests
     public async Task Write_WhereTheWindowIsSmall_LeavesAtOnce(int window)
     {
         using Wire wire = new();
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, TimeProvider.System);
         stream.Allow(window, isNear: true);
         stream.Hold();
         await stream.WriteAsync(Bytes(Frame), Token);
@@ -58,18 +58,24 @@ public sealed class ClientStreamTests
     [Fact]
     public async Task Watch_OfAMessageThatHasStopped_EndsHoldingForGood()
     {
+        Clock clock = new();
         using Wire wire = new();
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, clock);
         stream.Allow(window: 16 * Frame, isNear: true);
         stream.Hold();
         for (int frame = 0; frame < 3; frame++)
         {
             await stream.WriteAsync(Bytes(Frame), Token);
+            clock.Advance();
             stream.Watch();
         }
 
-        Assert.Empty(wire.Writes);
         stream.Watch();
+        Assert.Empty(wire.Writes);
+        Assert.True(stream.MayHold);
+        clock.Advance();
+        stream.Watch();
+        Assert.False(stream.MayHold);
         await stream.WriteAsync(Bytes(20), Token);
         await stream.ReleaseAsync(Token);
         stream.Hold();
@@ -80,14 +86,19 @@ public sealed class ClientStreamTests
     [Fact]
     public async Task Watch_WhereTheNetworkHasStopped_DoesNotWait()
     {
+        Clock clock = new();
         using Wire wire = new() { Gate = new SemaphoreSlim(0) };
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, clock);
         stream.Allow(window: 4 * Frame, isNear: true);
         stream.Hold();
         await stream.WriteAsync(Bytes(Frame), Token);
         Task writing = stream.WriteAsync(Bytes(Frame), Token).AsTask();
         for (int heartbeat = 0; heartbeat < 3; heartbeat++)
+        {
+            clock.Advance();
             stream.Watch();
+        }
+
         using CancellationTokenSource ended = new();
         Task releasing = stream.ReleaseAsync(ended.Token).AsTask();
         await ended.CancelAsync();
@@ -105,7 +116,7 @@ public sealed class ClientStreamTests
     public async Task Abandon_OfAMessage_LetsTheNextThingPass()
     {
         using Wire wire = new();
-        await using ClientStream stream = new(wire);
+        await using ClientStream stream = new(wire, TimeProvider.System);
         stream.Allow(window: 8 * Frame, isNear: true);
         stream.Hold();
         await stream.WriteAsync(Bytes(Frame), Token);
@@ -122,7 +133,7 @@ public sealed class ClientStreamTests
             byte[] sent = new byte[200_000];
             random.NextBytes(sent);
             using Wire wire = new();
-            using ClientStream stream = new(wire);
+            using ClientStream stream = new(wire, TimeProvider.System);
             stream.Allow(2 * frames * Frame, isNear: true);
             using CancellationTokenSource done = new();
             Task other = Task.Run(async () =>
@@ -151,6 +162,18 @@ public sealed class ClientStreamTests
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
     private static byte[] Bytes(int length) => new byte[length];
+
+    private sealed class Clock : TimeProvider
+    {
+        private long _milliseconds;
+
+        public override long TimestampFrequency => 1000;
+
+        public override long GetTimestamp() => _milliseconds;
+
+        /// <summary>By what is between two heartbeats.</summary>
+        public void Advance() => _milliseconds += 500;
+    }
 
     /// <summary>Where it all arrives.</summary>
     private sealed class Wire : MemoryStream

@@ -7,7 +7,7 @@ namespace Distributed.Worker.Session;
 /// reads one it waits for data, to hold no memory meanwhile: here that costs nothing, and does not wait. And it sends each by
 /// itself: here those between <see cref="Hold"/> and <see cref="ReleaseAsync"/> go together.
 /// </summary>
-internal sealed class ClientStream(Stream inner) : Stream
+internal sealed class ClientStream(Stream inner, TimeProvider time) : Stream
 {
     /// <summary>Bytes of a full frame: header and content.</summary>
     internal const int FrameLength = 9 + (16 << 10);
@@ -16,11 +16,15 @@ internal sealed class ClientStream(Stream inner) : Stream
     // bytes had better be on their way while the rest is made.
     private const int MostFrames = 24, MostFramesOverLink = 2;
 
+    // Looks may come one right after the other, on a busy machine.
+    private static readonly TimeSpan ShortestLook = TimeSpan.FromMilliseconds(100);
+
     private readonly SemaphoreSlim _writing = new(1);
     private byte[] _held = [];
     private int _heldLength;
     private volatile bool _isHolding, _isForbidden;
     private int _writes, _writesSeen;
+    private long _looked = time.GetTimestamp();
 
     public override bool CanRead => inner.CanRead;
 
@@ -35,6 +39,9 @@ internal sealed class ClientStream(Stream inner) : Stream
         get => throw new NotSupportedException();
         set => throw new NotSupportedException();
     }
+
+    /// <summary>False once holding has brought a message to a stop.</summary>
+    public bool MayHold => !_isForbidden;
 
     /// <summary>From now on frames may be held.</summary>
     /// <param name="window">
@@ -55,14 +62,21 @@ internal sealed class ClientStream(Stream inner) : Stream
     /// </summary>
     public void Watch()
     {
+        if (time.GetElapsedTime(_looked) < ShortestLook)
+            return;
+        _looked = time.GetTimestamp();
         int writes = Volatile.Read(ref _writes);
         bool hasStopped = _isHolding && writes == _writesSeen;
         _writesSeen = writes;
         // Else it is the network that something waits for.
         if (!hasStopped || !_writing.Wait(0))
             return;
-        _isForbidden = true;
-        _isHolding = false;
+        if (_heldLength > 0)
+        {
+            _isForbidden = true;
+            _isHolding = false;
+        }
+
         _ = SendStoppedAsync();
     }
 

@@ -12,6 +12,9 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
 
     private readonly ILogger _log = logging.CreateLogger("worker");
 
+    // Whoever is in between on one connection will be on the next.
+    private bool _mayHold = true;
+
     /// <summary>Returns when the coordinator has let this worker go.</summary>
     /// <exception cref="RunFailedException">There is no coordinator, or it refused this worker.</exception>
     /// <exception cref="OperationCanceledException">The worker was told to stop; it has finished what it had begun, and said goodbye.</exception>
@@ -63,7 +66,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             ConnectTimeout = TcpTimeout,
             UseProxy = false,
             InitialHttp2StreamWindowSize = 1 << 22,
-            PlaintextStreamFilter = (context, _) => ValueTask.FromResult<Stream>(connection = new ClientStream(context.PlaintextStream)),
+            PlaintextStreamFilter = (context, _) => ValueTask.FromResult<Stream>(connection = new ClientStream(context.PlaintextStream, time)),
         };
         options.Tls.Apply(handler);
         using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
@@ -72,7 +75,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             // Weights may be of any size: the coordinator was chosen by whoever started this worker.
             MaxReceiveMessageSize = null,
         });
-        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log, () => connection);
+        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log, () => _mayHold ? connection : null);
         try
         {
             SessionEnd end = await session.RunAsync(stop).ConfigureAwait(false);
@@ -84,6 +87,10 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             if (ClientTls.FindDistrust(exception) is { } distrust)
                 throw new RunFailedException($"no safe connection to the coordinator at {options.Coordinator}: {distrust}", exception);
             return (null, session.WasWelcomed, exception is RpcException rpc ? rpc.Status.Detail : "no answer");
+        }
+        finally
+        {
+            _mayHold &= connection?.MayHold != false;
         }
     }
 }

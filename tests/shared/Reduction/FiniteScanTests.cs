@@ -8,6 +8,9 @@ public sealed class FiniteScanTests
     private static readonly float[] Finite = [float.MaxValue, -float.MaxValue, float.Epsilon, -float.Epsilon, 0, -0f, 1];
 
     [Fact]
+    public void FindOther_OfNothing_FindsNothing() => Assert.Equal(-1, FiniteScan.FindOther([]));
+
+    [Fact]
     public void FindOther_AtAnyPlace_IsFound() =>
         Gen.Select(Gen.Int[1, 300], Gen.Int[0, 299], Gen.OneOf(Gen.Const(float.NaN), Gen.Const(-float.NaN), Gen.Const(float.PositiveInfinity), Gen.Const(float.NegativeInfinity))).Sample((length, place, value) =>
         {
