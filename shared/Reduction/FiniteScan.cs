@@ -22,8 +22,10 @@ public static unsafe class FiniteScan
         return -1;
     }
 
-    /// <summary>Only finite values are zero when multiplied by zero. Four sums at a time, since each addition waits for the one before; no
-    /// multiply-add, which not every processor has.</summary>
+    /// <summary>
+    /// Only finite values are zero when multiplied by zero. Four sums at a time, since each addition waits for the one before; no
+    /// multiply-add, which not every processor has.
+    /// </summary>
     private readonly struct Loop(float* values, bool* isFinite) : IElementwiseLoop
     {
         public void Run<TLanes>(int first, int end)
