@@ -63,7 +63,9 @@ public sealed class GrpcWorkerLinkTests : IDisposable
         SendAll(link, Order(1), 1);
         IReadOnlyList<Frame<CoordinatorMessage>> frames = await CloseAsync(link);
         Assert.Equal(areCut, frames.Any(static frame => frame.Message.Weights is not null));
-        Assert.Equal(areCut ? (uint)_run.Chunks!.Size : 0, frames.Single(static frame => frame.Message.Welcome is not null).Message.Welcome.ChunkValues);
+        Welcome welcome = frames.Single(static frame => frame.Message.Welcome is not null).Message.Welcome;
+        Assert.Equal(areCut ? (uint)_run.Chunks!.Size : 0, welcome.ChunkValues);
+        Assert.Equal((uint)StreamWindow.Of(_run.Options), welcome.WindowBytes);
     }
 
     public void Dispose() => _tiny.Dispose();
