@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Trains over a link of limited speed and some delay: the coordinator in one network namespace, two workers in another.
 
-Each namespace has a TUN device, and this program carries packets from one to the other: a packet leaves when the one before it has
-left and its own bits are sent, and arrives the delay later; so a round trip takes twice the delay. It needs no netem. Packets are as large as
-TCP makes them for a network card, up to 16 KB. Prints each epoch's milliseconds a step; the first one's hold the data set's way to the workers.
-Needs root, iproute2 and /dev/net/tun.
+Each namespace has a TUN device whose queue lets packets out at the link's speed (tbf), and this program carries each from one to the
+other, where it arrives the delay after it left; so a round trip takes twice the delay. It needs no netem. The queue is the kernel's, so
+that TCP holds back what it has not room for, as before a network card: where this program kept the queue a step took 2 ms longer. Packets
+are as large as TCP makes them for a card, up to 16 KB. Prints each epoch's milliseconds a step; the first one's hold the data set's
+way to the workers. Needs root, iproute2, a kernel with tbf and /dev/net/tun.
 
     delayed_link.py COORDINATOR [MBIT] [DELAY_MS] [STEPS] [OPTION...]     COORDINATOR: the built program; OPTIONs of train
 """
@@ -16,8 +17,8 @@ IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4 = 0x01, 0x02
 VNET_HEADER = 10
 CLONE_NEWNET, PR_SET_TIMERSLACK = 0x40000000, 29
-# Bytes: the largest packet, the headers of IP and TCP, what a segment of TCP holds, and what Ethernet adds to a packet.
-LARGEST, HEADERS, SEGMENT, ETHERNET = 16384, 40, 1448, 38
+# Bytes: the largest packet.
+LARGEST = 16384
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,8 +32,8 @@ def enter(path):
             raise OSError(ctypes.get_errno(), f"cannot enter {path}")
 
 
-def open_device(namespace, address, home):
-    """A TUN device in a namespace, up, with this address."""
+def open_device(namespace, address, mbit, home):
+    """A TUN device in a namespace, up, with this address, which sends at this speed."""
     enter(f"/run/netns/{namespace}")
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"uplink", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR))
@@ -42,26 +43,22 @@ def open_device(namespace, address, home):
     run("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "uplink")
     run("ip", "-n", namespace, "link", "set", "lo", "up")
     run("ip", "-n", namespace, "link", "set", "uplink", "txqueuelen", "10000", "gso_max_size", str(LARGEST), "up")
+    run("tc", "-n", namespace, "qdisc", "add", "dev", "uplink", "root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "50ms")
     return device
 
 
 class Direction:
     """Packets on their way from one device to the other."""
 
-    def __init__(self, source, target, bits_per_second, delay):
-        self.source, self.target, self.speed, self.delay = source, target, bits_per_second, delay
-        self.packets, self.sent = collections.deque(), 0.0
+    def __init__(self, source, target, delay):
+        self.source, self.target, self.delay = source, target, delay
+        self.packets = collections.deque()
 
     def read(self):
         try:
             while True:
                 packet = os.read(self.source, 1 << 17)
-                length = len(packet) - VNET_HEADER
-                # A large packet goes over a wire as segments, each with headers of its own.
-                segments = 1 + (length - 1) // SEGMENT
-                length += HEADERS * (segments - 1) + ETHERNET * segments
-                self.sent = max(self.sent, time.monotonic()) + 8 * length / self.speed
-                self.packets.append((self.sent + self.delay, packet))
+                self.packets.append((time.monotonic() + self.delay, packet))
         except BlockingIOError:
             pass
 
@@ -103,8 +100,8 @@ with tempfile.TemporaryDirectory() as out:
     try:
         for space in spaces:
             run("ip", "netns", "add", space)
-        devices = [open_device(space, f"10.79.0.{i + 1}", home) for i, space in enumerate(spaces)]
-        directions = [Direction(*devices, mbit * 1e6, delay / 1e3), Direction(*devices[::-1], mbit * 1e6, delay / 1e3)]
+        devices = [open_device(space, f"10.79.0.{i + 1}", mbit, home) for i, space in enumerate(spaces)]
+        directions = [Direction(*devices, delay / 1e3), Direction(*devices[::-1], delay / 1e3)]
 
         def start(space, *command):
             with open(f"{out}/{len(children)}", "w") as log:
