@@ -16,6 +16,9 @@ internal static class FrameFormat
     private const int BlockBytes = 1 << 16;
     private const int MaxVarintBytes = 5;
 
+    // A step, a partial or a chunk of weights, without its vector.
+    private const int MostRecycledBytes = 1024;
+
     /// <summary>Bytes that a vector takes up on the wire.</summary>
     public static int VectorFieldSize(int bytes) =>
         bytes == 0 ? 0 : checked(CodedOutputStream.ComputeUInt32Size(VectorTag) + CodedOutputStream.ComputeUInt32Size((uint)bytes) + bytes);
@@ -46,48 +49,69 @@ internal static class FrameFormat
     }
 
     /// <param name="vectors">Gives the memory of a vector of so many bytes.</param>
+    /// <param name="frames">The kinds of frames that are used again.</param>
     /// <exception cref="IOException">It is no message of this kind.</exception>
-    public static Frame<TMessage> Read<TMessage>(ReadOnlySequence<byte> payload, Func<int, IMemoryOwner<byte>> vectors)
+    public static Frame<TMessage> Read<TMessage>(ReadOnlySequence<byte> payload, Func<int, IMemoryOwner<byte>> vectors, FramePool<TMessage>[] frames)
         where TMessage : class, IMessage<TMessage>, new()
     {
-        TMessage message = new();
-        IMemoryOwner<byte>? vector = null;
+        // Fields may come in any order, but only one vector: it takes memory. What is not the vector is Google.Protobuf's to read.
+        ReadOnlySequence<byte> before = payload, vector = default, behind = default;
         bool isBfloat16 = false;
         SequenceReader<byte> reader = new(payload);
-        SequencePosition unread = payload.Start;
-        try
+        while (!reader.End)
         {
-            // Fields may come in any order, but only one vector: each takes memory. What is not the vector is Google.Protobuf's to read.
-            while (!reader.End)
+            SequencePosition start = reader.Position;
+            uint tag = ReadVarint(ref reader);
+            if ((tag & WireTypeMask) != LengthDelimited)
+                throw NotInOrder();
+            uint length = ReadVarint(ref reader);
+            bool isVector = tag is VectorTag or Bfloat16Tag;
+            if (length > reader.Remaining || (isVector && (length == 0 || !vector.IsEmpty)))
+                throw NotInOrder();
+            if (isVector)
             {
-                SequencePosition start = reader.Position;
-                uint tag = ReadVarint(ref reader);
-                if ((tag & WireTypeMask) != LengthDelimited)
-                    throw NotInOrder();
-                uint length = ReadVarint(ref reader);
-                bool isVector = tag is VectorTag or Bfloat16Tag;
-                if (length > reader.Remaining || (isVector && (length == 0 || vector is not null)))
-                    throw NotInOrder();
-                if (isVector)
-                {
-                    Merge(message, payload.Slice(unread, start));
-                    isBfloat16 = tag == Bfloat16Tag;
-                    vector = ReadVector(payload.Slice(reader.Position, length), isBfloat16, vectors);
-                }
-
-                reader.Advance(length);
-                unread = isVector ? reader.Position : unread;
+                before = payload.Slice(payload.Start, start);
+                vector = payload.Slice(reader.Position, length);
+                behind = payload.Slice(vector.End);
+                isBfloat16 = tag == Bfloat16Tag;
             }
 
-            Merge(message, payload.Slice(unread));
-        }
-        catch
-        {
-            vector?.Dispose();
-            throw;
+            reader.Advance(length);
         }
 
-        return new Frame<TMessage>(message, vector, isBfloat16, (int)payload.Length);
+        Frame<TMessage>? frame = behind.IsEmpty ? TryReadRecycled(before, frames) : null;
+        if (frame is null)
+        {
+            TMessage message = new();
+            Merge(message, before);
+            Merge(message, behind);
+            frame = new Frame<TMessage>(message, pool: null);
+        }
+
+        frame.Note(vector.IsEmpty ? null : ReadVector(vector, isBfloat16, vectors), isBfloat16, (int)payload.Length);
+        return frame;
+    }
+
+    private static Frame<TMessage>? TryReadRecycled<TMessage>(ReadOnlySequence<byte> fields, FramePool<TMessage>[] frames)
+        where TMessage : class, IMessage<TMessage>, new()
+    {
+        if (fields.Length is 0 or > MostRecycledBytes)
+            return null;
+        Span<byte> copy = stackalloc byte[MostRecycledBytes];
+        scoped ReadOnlySpan<byte> wire = fields.FirstSpan;
+        if (!fields.IsSingleSegment)
+        {
+            fields.CopyTo(copy);
+            wire = copy[..(int)fields.Length];
+        }
+
+        foreach (FramePool<TMessage> pool in frames)
+        {
+            if (pool.TryRead(wire) is { } frame)
+                return frame;
+        }
+
+        return null;
     }
 
     private static IMemoryOwner<byte> ReadVector(ReadOnlySequence<byte> field, bool isBfloat16, Func<int, IMemoryOwner<byte>> vectors)

@@ -11,9 +11,14 @@ public static class JoinMethod
 
     /// <param name="vectors">Gives the memory, exactly so many bytes, that a received vector is read to.</param>
     public static Method<Frame<WorkerMessage>, Frame<CoordinatorMessage>> Create(Func<int, IMemoryOwner<byte>> vectors) =>
-        new(MethodType.DuplexStreaming, Service, "Join", CreateMarshaller<WorkerMessage>(vectors), CreateMarshaller<CoordinatorMessage>(vectors));
+        new(
+            MethodType.DuplexStreaming,
+            Service,
+            "Join",
+            CreateMarshaller(vectors, FramePools.Partials()),
+            CreateMarshaller(vectors, FramePools.Steps(), FramePools.Weights()));
 
-    private static Marshaller<Frame<TMessage>> CreateMarshaller<TMessage>(Func<int, IMemoryOwner<byte>> vectors)
+    private static Marshaller<Frame<TMessage>> CreateMarshaller<TMessage>(Func<int, IMemoryOwner<byte>> vectors, params FramePool<TMessage>[] frames)
         where TMessage : class, IMessage<TMessage>, new() =>
         Marshallers.Create(
             static (frame, context) =>
@@ -22,5 +27,5 @@ public static class JoinMethod
                 FrameFormat.Write(frame, context.GetBufferWriter());
                 context.Complete();
             },
-            context => FrameFormat.Read<TMessage>(context.PayloadAsReadOnlySequence(), vectors));
+            context => FrameFormat.Read(context.PayloadAsReadOnlySequence(), vectors, frames));
 }

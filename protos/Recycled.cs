@@ -3,7 +3,7 @@ using Google.Protobuf;
 namespace Distributed.Protos;
 
 /// <summary>
-/// Reads the two messages of which a step has one or more into objects that are used again: Google.Protobuf makes a new one
+/// Reads the messages of which a step has one or more into objects that are used again: Google.Protobuf makes a new one
 /// for each message within a message of alternatives, which would be garbage a step.
 /// </summary>
 public static class Recycled
@@ -22,6 +22,19 @@ public static class Recycled
         step.WeightsCame = false;
         step.MergeFrom(content);
         return IsAllThere(step, content);
+    }
+
+    /// <summary>Reads a message if it is a chunk of weights and nothing else; false, and nothing is changed, if not.</summary>
+    /// <exception cref="InvalidProtocolBufferException">It is not in order.</exception>
+    /// <exception cref="InvalidDataException">As above: more has been read into the object than it knows.</exception>
+    public static bool TryRead(ReadOnlySpan<byte> message, Weights weights)
+    {
+        if (!TryFindAlone(message, CoordinatorMessage.WeightsFieldNumber, out ReadOnlySpan<byte> content))
+            return false;
+        Clear(weights.Id);
+        weights.Chunk = 0;
+        weights.MergeFrom(content);
+        return IsAllThere(weights, content);
     }
 
     /// <summary>Reads a message if it is a partial and nothing else; false, and nothing is changed, if not.</summary>
@@ -47,7 +60,7 @@ public static class Recycled
     // Fields that it does not know stay in an object for good: it would grow with each message that has some.
     private static bool IsAllThere(IMessage message, ReadOnlySpan<byte> content) => message.CalculateSize() <= content.Length
         ? true
-        : throw new InvalidDataException("a message in shared memory is not in order");
+        : throw new InvalidDataException("a message is not in order");
 
     /// <summary>The content of a message that consists of one field of one length byte or two.</summary>
     private static bool TryFindAlone(ReadOnlySpan<byte> message, int field, out ReadOnlySpan<byte> content)

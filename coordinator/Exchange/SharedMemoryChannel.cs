@@ -84,7 +84,7 @@ internal sealed class SharedMemoryChannel(int worker, SharedMailbox mailbox, str
     private RunEvent? Read(ReadOnlySpan<byte> message)
     {
         if (!Recycled.TryRead(message, _partial))
-            return WorkerEvents.Read(worker, WorkerMessage.Parser.ParseFrom(message), default, wire: null);
+            return WorkerEvents.ReadBlock(worker, WorkerMessage.Parser.ParseFrom(message));
         if (_partial.Id is null || _partial.Slot == 0 || _partial.Slot > mailbox.Slots)
             return null;
         _slotInHand = (int)_partial.Slot - 1;

@@ -18,9 +18,13 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
 {
     private static readonly Frame<CoordinatorMessage> Heartbeat = Frame.Of(new CoordinatorMessage { Heartbeat = new Heartbeat() });
 
-    // Sequences, so that a shard is cut into messages only when its turn comes.
-    private readonly Channel<IEnumerable<Frame<CoordinatorMessage>>> _outbox =
-        Channel.CreateUnbounded<IEnumerable<Frame<CoordinatorMessage>>>(new UnboundedChannelOptions { SingleReader = true });
+    // Of a step.
+    private readonly FramePool<CoordinatorMessage> _steps = FramePools.Steps();
+    private readonly FramePool<CoordinatorMessage> _weights = FramePools.Weights();
+
+    // One, or a sequence, so that a shard is cut into messages only when its turn comes.
+    private readonly Channel<(Frame<CoordinatorMessage>? One, IEnumerable<Frame<CoordinatorMessage>> Many)> _outbox =
+        Channel.CreateUnbounded<(Frame<CoordinatorMessage>?, IEnumerable<Frame<CoordinatorMessage>>)>(new UnboundedChannelOptions { SingleReader = true });
 
     private readonly Lock _closing = new();
     private readonly CancellationTokenSource _closed = new();
@@ -29,8 +33,6 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     private readonly HashSet<int> _shardsSent = [];
     private readonly HashSet<int> _blocksSent = [];
 
-    // Filled anew for each step, so that one over shared memory allocates nothing.
-    private readonly CoordinatorMessage _order = new() { Step = new Step { Id = new StepId() } };
     private RunDefinition? _run;
 
     // How vectors go to this worker and come from it, and of which step's weights it has been sent how many chunks.
@@ -90,7 +92,12 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         if (!TakesChunks)
             return;
         _ahead = (order.Epoch, order.Step, chunk + 1);
-        Send(new CoordinatorMessage { Weights = new Weights { Id = ToWire(order), Chunk = (uint)chunk + 1 } }, _chunks!.Of(weights, chunk), _run!.Options.Wire);
+        Frame<CoordinatorMessage> frame = _weights.Rent();
+        Weights message = frame.Message.Weights;
+        message.Id ??= new StepId();
+        Fill(message.Id, order);
+        message.Chunk = (uint)chunk + 1;
+        Send(frame, _chunks!.Of(weights, chunk));
     }
 
     public void ForgetWeights() => _ahead = default;
@@ -98,8 +105,10 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     public void OrderStep(OrderId order, VectorBuffer weights, ImmutableArray<TreeNode> nodes)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
-        Step step = _order.Step;
-        (step.Id.Run, step.Id.MembershipVersion, step.Id.Epoch, step.Id.Step) = (order.Run, (ulong)order.MembershipVersion, (uint)order.Epoch, (uint)order.Step);
+        Frame<CoordinatorMessage> frame = _steps.Rent();
+        Step step = frame.Message.Step;
+        step.Id ??= new StepId();
+        Fill(step.Id, order);
         step.Nodes.Clear();
         foreach (TreeNode node in nodes)
         {
@@ -107,7 +116,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
             for (int shard = first; shard < end; shard++)
             {
                 if (_shardsSent.Add(shard))
-                    _outbox.Writer.TryWrite(run.ShardMessages(shard).Select(Frame.Of));
+                    _outbox.Writer.TryWrite((null, run.ShardMessages(shard).Select(Frame.Of)));
             }
 
             step.Nodes.Add(node.Code);
@@ -117,8 +126,10 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         // The worker keeps them for one order.
         if (step.WeightsCame)
             ForgetWeights();
-        if (_shared?.TrySend(_order) != true)
-            Send(_order.Clone(), step.WeightsCame ? default : weights.Bytes, run.Options.Wire);
+        if (_shared?.TrySend(frame.Message) == true)
+            frame.Release();
+        else
+            Send(frame, step.WeightsCame ? default : weights.Bytes);
     }
 
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
@@ -187,17 +198,34 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     {
         using PeriodicTimer timer = new(heartbeatInterval);
         Task beating = BeatAsync(timer, cancellation);
-        await foreach (IEnumerable<Frame<CoordinatorMessage>> frames in _outbox.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
+        // A channel that is waited for with a token allocates each time.
+        await using CancellationTokenRegistration cancelling = cancellation.Register(() => _outbox.Writer.TryComplete(new OperationCanceledException(cancellation)));
+        while (await _outbox.Reader.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
         {
-            foreach (Frame<CoordinatorMessage> frame in frames)
+            while (_outbox.Reader.TryRead(out (Frame<CoordinatorMessage>? One, IEnumerable<Frame<CoordinatorMessage>> Many) next))
             {
-                await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
-                Interlocked.Add(ref _bytesSent, frame.Size);
+                if (next.One is { } one)
+                {
+                    await stream.WriteAsync(one, cancellation).ConfigureAwait(false);
+                    NoteSent(one);
+                }
+
+                foreach (Frame<CoordinatorMessage> frame in next.Many)
+                {
+                    await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
+                    NoteSent(frame);
+                }
             }
         }
 
         timer.Dispose();
         await beating.ConfigureAwait(false);
+    }
+
+    private void NoteSent(Frame<CoordinatorMessage> frame)
+    {
+        Interlocked.Add(ref _bytesSent, frame.Size);
+        frame.Release();
     }
 
     private async Task BeatAsync(PeriodicTimer timer, CancellationToken cancellation)
@@ -206,7 +234,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         {
             // For a worker that does not read one heartbeat waits, not one an interval.
             if (Interlocked.Exchange(ref _beatsWaiting, 1) == 0)
-                _outbox.Writer.TryWrite(Beat());
+                _outbox.Writer.TryWrite((null, Beat()));
         }
     }
 
@@ -216,8 +244,18 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         yield return Heartbeat;
     }
 
-    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default, WirePrecision wire = WirePrecision.Float32) =>
-        _outbox.Writer.TryWrite([new Frame<CoordinatorMessage>(message, vector, wire == WirePrecision.Bf16)]);
+    private void Send(CoordinatorMessage message, ReadOnlyMemory<byte> vector = default) =>
+        _outbox.Writer.TryWrite((new Frame<CoordinatorMessage>(message, vector), []));
+
+    /// <param name="frame">Of a step.</param>
+    private void Send(Frame<CoordinatorMessage> frame, ReadOnlyMemory<byte> vector)
+    {
+        frame.Carry(vector, _run!.Options.Wire == WirePrecision.Bf16);
+        _outbox.Writer.TryWrite((frame, []));
+    }
+
+    private static void Fill(StepId id, OrderId order) =>
+        (id.Run, id.MembershipVersion, id.Epoch, id.Step) = (order.Run, (ulong)order.MembershipVersion, (uint)order.Epoch, (uint)order.Step);
 
     private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.Run, order.MembershipVersion, order.Epoch, order.Step);
 }

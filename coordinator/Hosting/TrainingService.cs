@@ -68,8 +68,9 @@ internal sealed class TrainingService(
         {
             if (!await stream.MoveNext(handshake.Token).ConfigureAwait(false))
                 return null;
+            Hello? hello = stream.Current.Received is null ? stream.Current.Message.Hello : null;
             stream.Current.Release();
-            return stream.Current.Received is null ? stream.Current.Message.Hello : null;
+            return hello;
         }
         catch (Exception exception) when (exception is OperationCanceledException or IOException)
         {
@@ -98,6 +99,7 @@ internal sealed class TrainingService(
     {
         int worker = link.Member.Id;
         bool isReady = false;
+        GrpcArrivals arrivals = new(worker);
         SemaphoreSlim credits = new(MostUnhandled);
         while (await stream.MoveNext(cancellation).ConfigureAwait(false))
         {
@@ -134,9 +136,10 @@ internal sealed class TrainingService(
                 case { Heartbeat: not null }:
                     break;
                 default:
-                    if (WorkerEvents.Read(worker, frame.Message, frame.Vector, frame.IsBfloat16 ? WirePrecision.Bf16 : WirePrecision.Float32) is not { } answer)
+                    RunEvent? answer = frame.Message.Partial is { Id: not null } ? arrivals.Create(frame) : WorkerEvents.ReadBlock(worker, frame.Message);
+                    if (answer is null)
                         return NotInOrder;
-                    (answer.Credit, answer.Lent) = (credits, frame.Received);
+                    answer.Credit = credits;
                     inbox.Post(answer);
                     break;
             }

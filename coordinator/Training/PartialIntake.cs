@@ -134,7 +134,7 @@ internal sealed class PartialIntake(
             (int first, int end) = run.Chunks![chunk];
             TrainingWire.ReadVector(partial.Gradient.Span).CopyTo(held.Gradient.Values[first..end]);
         }
-        else if (partial.Lent is PooledVector own)
+        else if (partial.Exchangeable is { } own)
         {
             own.ExchangeWith(held);
         }

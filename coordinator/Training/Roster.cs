@@ -35,6 +35,13 @@ internal sealed class Roster(RunDefinition run, RunJournal journal, ILogger log)
 
     public IWorkerLink this[int worker] => _members[worker].Link;
 
+    /// <summary>No member will find the weights of a step ahead of its order. Others have been sent none.</summary>
+    public void ForgetWeights()
+    {
+        foreach (Peer peer in _members.Values)
+            peer.Link.ForgetWeights();
+    }
+
     /// <summary>Null: it is no member (any more).</summary>
     public IWorkerLink? Find(int worker) => _members.GetValueOrDefault(worker)?.Link;
 

@@ -1,4 +1,3 @@
-using System.Buffers;
 using Distributed.Coordinator.Members;
 using Distributed.Reduction;
 
@@ -10,8 +9,8 @@ internal abstract record RunEvent
     /// <summary>Given back when the event has been handled: what keeps a worker from filling the inbox.</summary>
     public SemaphoreSlim? Credit { get; set; }
 
-    /// <summary>Memory that the event's data are in, given back with it.</summary>
-    public IMemoryOwner<byte>? Lent { get; set; }
+    /// <summary>What the event's data are in, disposed of with it.</summary>
+    public IDisposable? Lent { get; set; }
 }
 
 /// <summary>A worker has said hello and waits for its welcome.</summary>
@@ -45,6 +44,9 @@ internal sealed record PartialArrived(int Worker) : RunEvent
 
     /// <summary>P float32 values, little-endian, or a chunk of them.</summary>
     public ReadOnlyMemory<byte> Gradient { get; set; }
+
+    /// <summary>Memory with the gradient in it that may be exchanged for other memory; null: it must be copied.</summary>
+    public PooledVector? Exchangeable { get; set; }
 
     /// <summary>Which chunk of the gradient this is, from 0, in order; null: all of it.</summary>
     public int? Chunk { get; set; }

@@ -74,8 +74,7 @@ internal sealed class StagedStep(RunDefinition run, VectorChunks chunks, Roster 
         if (chunk == 0)
         {
             // Their memory is about to change, and may still wait for a worker that has had no order in this step: should it get one, then with whole weights.
-            foreach (IWorkerLink link in roster.Links)
-                link.ForgetWeights();
+            roster.ForgetWeights();
         }
 
         _reduction.Add(chunk, _sum.Values, _scratch);

@@ -68,7 +68,7 @@ public sealed class FrameTests
 
     private static Frame<WorkerMessage> Read(byte[] wire, int piece) => s_marshaller.ContextualDeserializer(new Reading(Cut(wire, piece)));
 
-    private static ReadOnlySequence<byte> Cut(byte[] bytes, int piece)
+    internal static ReadOnlySequence<byte> Cut(byte[] bytes, int piece)
     {
         Piece first = new(bytes.AsMemory(0, Math.Min(piece, bytes.Length)), 0), last = first;
         for (int start = piece; start < bytes.Length; start += piece)

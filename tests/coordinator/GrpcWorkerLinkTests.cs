@@ -114,7 +114,8 @@ public sealed class GrpcWorkerLinkTests : IDisposable
 
         public Task WriteAsync(Frame<CoordinatorMessage> message)
         {
-            Frames.Add(message);
+            // It is used again.
+            Frames.Add(new Frame<CoordinatorMessage>(message.Message.Clone(), message.Vector, message.IsBfloat16));
             return Task.CompletedTask;
         }
 

@@ -240,7 +240,8 @@ public sealed class SessionTests
 
         public Task WriteAsync(Frame<WorkerMessage> message)
         {
-            messages.TryWrite(message.Message);
+            // It is used again.
+            messages.TryWrite(message.Message.Clone());
             return coordinator.HearsOnlyHello && message.Message.Hello is null
                 ? Task.FromException(new RpcException(new Status(StatusCode.Unavailable, "the connection broke")))
                 : Task.CompletedTask;

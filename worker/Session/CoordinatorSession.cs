@@ -252,7 +252,8 @@ internal sealed class CoordinatorSession(CallInvoker invoker, WorkerOptions opti
                     stream.Current.Release();
                     break;
                 case CoordinatorMessage.ContentOneofCase.Step when message.Step.WeightsCame:
-                    orders.Add(stream.Current.With(ahead.Take(message.Step.Id), run.Precision == WirePrecision.Bf16));
+                    stream.Current.Take(ahead.Take(message.Step.Id), run.Precision == WirePrecision.Bf16);
+                    orders.Add(stream.Current);
                     break;
                 case CoordinatorMessage.ContentOneofCase.Step:
                 case CoordinatorMessage.ContentOneofCase.Evaluate:

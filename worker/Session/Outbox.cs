@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Distributed.Protos;
 using Distributed.Reduction;
@@ -19,6 +18,8 @@ internal sealed class Outbox(
 {
     private static readonly Frame<WorkerMessage> Heartbeat = Frame.Of(new WorkerMessage { Heartbeat = new Heartbeat() });
 
+    private readonly FramePool<WorkerMessage> _partials = FramePools.Partials();
+
     private readonly Channel<(Frame<WorkerMessage> Frame, Partial? Lent)> _frames =
         Channel.CreateUnbounded<(Frame<WorkerMessage>, Partial?)>(new UnboundedChannelOptions { SingleReader = true });
 
@@ -35,27 +36,20 @@ internal sealed class Outbox(
         _frames.Writer.TryComplete();
     }
 
-    /// <param name="step">Read before this returns.</param>
     /// <param name="partial">Goes back to the pool when it is written.</param>
     public void SendPartial(StepId step, TreeNode node, Partial partial, TimeSpan compute)
     {
         if (shared?.TrySend(step, node, partial, compute) == true)
             return;
-        Enqueue(Describe(step, node, partial, compute), partial.Gradient.Bytes, partial);
+        Enqueue(step, node, partial, compute, partial.Gradient.Bytes, chunk: 0, partial);
     }
 
     /// <summary>Sends what has become complete of a partial, chunk by chunk in order.</summary>
-    /// <param name="step">Read before this returns.</param>
     /// <param name="partial">Goes back to the pool when its last chunk is written.</param>
     /// <param name="chunk">From 0.</param>
-    public void SendChunk(StepId step, TreeNode node, Partial partial, int chunk, TimeSpan compute)
-    {
-        WorkerMessage message = Describe(step, node, partial, compute);
-        message.Partial.Chunk = (uint)chunk + 1;
-        Enqueue(message, chunks!.Of(partial.Gradient, chunk), chunk == chunks.Count - 1 ? partial : null);
-    }
+    public void SendChunk(StepId step, TreeNode node, Partial partial, int chunk, TimeSpan compute) =>
+        Enqueue(step, node, partial, compute, chunks!.Of(partial.Gradient, chunk), chunk + 1, chunk == chunks.Count - 1 ? partial : null);
 
-    /// <param name="step">Read before this returns.</param>
     public void SendBlock(StepId step, int block, double lossSum, int correct, byte[] predictions)
     {
         WorkerMessage message = new()
@@ -76,46 +70,45 @@ internal sealed class Outbox(
     /// <summary>Writes until <see cref="Close"/>; then ends the worker's side of the stream.</summary>
     public async Task WriteToAsync(IClientStreamWriter<Frame<WorkerMessage>> stream, CancellationToken cancellation)
     {
-        await foreach ((Frame<WorkerMessage> frame, Partial? lent) in _frames.Reader.ReadAllAsync(cancellation).ConfigureAwait(false))
+        // A channel that is waited for with a token allocates each time.
+        await using CancellationTokenRegistration cancelling = cancellation.Register(() => _frames.Writer.TryComplete(new OperationCanceledException(cancellation)));
+        while (await _frames.Reader.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
         {
-            // The message is in gRPC's own buffer, or gone, when this returns.
-            if (connection is not null && frame.Size > ClientStream.FrameLength)
-                await WriteTogetherAsync(connection, stream, frame, cancellation).ConfigureAwait(false);
-            else
-                await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
-            if (lent is not null)
-                pool.Return(lent);
+            while (_frames.Reader.TryRead(out (Frame<WorkerMessage> Frame, Partial? Lent) next))
+            {
+                ClientStream? holding = next.Frame.Size > ClientStream.FrameLength ? connection : null;
+                holding?.Hold();
+                try
+                {
+                    // The message is in gRPC's own buffer, or gone, when this returns.
+                    await stream.WriteAsync(next.Frame, cancellation).ConfigureAwait(false);
+                }
+                catch
+                {
+                    // What the client has to say of that must get out.
+                    holding?.Abandon();
+                    throw;
+                }
+
+                if (holding is not null)
+                    await holding.ReleaseAsync(cancellation).ConfigureAwait(false);
+                next.Frame.Release();
+                if (next.Lent is not null)
+                    pool.Return(next.Lent);
+            }
         }
 
         await stream.CompleteAsync().ConfigureAwait(false);
     }
 
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    private static async ValueTask WriteTogetherAsync(
-        ClientStream connection, IClientStreamWriter<Frame<WorkerMessage>> stream, Frame<WorkerMessage> frame, CancellationToken cancellation)
+    /// <param name="chunk">From 1; 0: the whole.</param>
+    /// <param name="lent">Goes back to the pool when this is written.</param>
+    private void Enqueue(StepId step, TreeNode node, Partial partial, TimeSpan compute, ReadOnlyMemory<byte> vector, int chunk, Partial? lent)
     {
-        connection.Hold();
-        try
-        {
-            await stream.WriteAsync(frame, cancellation).ConfigureAwait(false);
-        }
-        catch
-        {
-            // What the client has to say of that must get out.
-            connection.Abandon();
-            throw;
-        }
-
-        await connection.ReleaseAsync(cancellation).ConfigureAwait(false);
+        Frame<WorkerMessage> frame = _partials.Rent();
+        PartialMessage.Fill(frame.Message.Partial, step, node, partial, compute);
+        frame.Message.Partial.Chunk = (uint)chunk;
+        frame.Carry(vector, precision == WirePrecision.Bf16);
+        _frames.Writer.TryWrite((frame, lent));
     }
-
-    private static WorkerMessage Describe(StepId step, TreeNode node, Partial partial, TimeSpan compute)
-    {
-        WorkerMessage message = new() { Partial = new Protos.Partial() };
-        PartialMessage.Fill(message.Partial, step.Clone(), node, partial, compute);
-        return message;
-    }
-
-    private void Enqueue(WorkerMessage message, ReadOnlyMemory<byte> vector, Partial? lent) =>
-        _frames.Writer.TryWrite((new Frame<WorkerMessage>(message, vector, precision == WirePrecision.Bf16), lent));
 }

@@ -1,6 +1,4 @@
-using Distributed.Protos;
 using Grpc.Core;
-using Grpc.Net.Client;
 using Microsoft.Extensions.Logging;
 
 namespace Distributed.Worker.Session;
@@ -8,8 +6,6 @@ namespace Distributed.Worker.Session;
 /// <summary>Finds the coordinator, serves it, and finds it again when it was lost.</summary>
 internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILoggerFactory logging)
 {
-    private static readonly TimeSpan TcpTimeout = TimeSpan.FromSeconds(5);
-
     private readonly ILogger _log = logging.CreateLogger("worker");
 
     // Whoever is in between on one connection will be on the next.
@@ -60,22 +56,8 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
     /// <summary>One session, over a connection of its own: the one before may lead to where nobody is any more.</summary>
     private async Task<(SessionEnd? End, bool WasWelcomed, string Failure)> TryServeAsync(CancellationToken stop)
     {
-        ClientStream? connection = null;
-        using SocketsHttpHandler handler = new()
-        {
-            ConnectTimeout = TcpTimeout,
-            UseProxy = false,
-            InitialHttp2StreamWindowSize = 1 << 22,
-            PlaintextStreamFilter = (context, _) => ValueTask.FromResult<Stream>(connection = new ClientStream(context.PlaintextStream, time)),
-        };
-        options.Tls.Apply(handler);
-        using GrpcChannel channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
-        {
-            HttpHandler = handler,
-            // Weights may be of any size: the coordinator was chosen by whoever started this worker.
-            MaxReceiveMessageSize = null,
-        });
-        CoordinatorSession session = new(channel.CreateCallInvoker(), options, time, _log, () => _mayHold ? connection : null);
+        using CoordinatorConnection connection = new(options, time);
+        CoordinatorSession session = new(connection.Invoker, options, time, _log, () => _mayHold ? connection.Stream : null);
         try
         {
             SessionEnd end = await session.RunAsync(stop).ConfigureAwait(false);
@@ -90,7 +72,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
         }
         finally
         {
-            _mayHold &= connection?.MayHold != false;
+            _mayHold &= connection.Stream?.MayHold != false;
         }
     }
 }

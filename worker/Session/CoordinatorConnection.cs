@@ -1,0 +1,64 @@
+using System.Net.Sockets;
+using Grpc.Core;
+using Grpc.Net.Client;
+
+namespace Distributed.Worker.Session;
+
+/// <summary>The way to the coordinator, for one session: connects when the first call is made.</summary>
+internal sealed class CoordinatorConnection : IDisposable
+{
+    private static readonly TimeSpan TcpTimeout = TimeSpan.FromSeconds(5);
+
+    private readonly SocketsHttpHandler _handler;
+    private readonly GrpcChannel _channel;
+
+    public CoordinatorConnection(WorkerOptions options, TimeProvider time)
+    {
+        _handler = new SocketsHttpHandler
+        {
+            ConnectTimeout = TcpTimeout,
+            UseProxy = false,
+            InitialHttp2StreamWindowSize = 1 << 22,
+            ConnectCallback = ConnectAsync,
+            PlaintextStreamFilter = (context, _) => ValueTask.FromResult<Stream>(Stream = new ClientStream(context.PlaintextStream, time)),
+        };
+        options.Tls.Apply(_handler);
+        _channel = GrpcChannel.ForAddress(options.Coordinator, new GrpcChannelOptions
+        {
+            HttpHandler = _handler,
+            // Weights may be of any size: the coordinator was chosen by whoever started this worker.
+            MaxReceiveMessageSize = null,
+        });
+        Invoker = _channel.CreateCallInvoker();
+    }
+
+    public CallInvoker Invoker { get; }
+
+    /// <summary>What calls go over; null until there is one.</summary>
+    public ClientStream? Stream { get; private set; }
+
+    public void Dispose()
+    {
+        _channel.Dispose();
+        _handler.Dispose();
+    }
+
+    /// <summary>
+    /// Connects as the handler would by itself. Left to that, gRPC's client puts a stream of its own over each connection, to balance calls
+    /// over several coordinators: one more call to wait for with each piece of a vector.
+    /// </summary>
+    private static async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
+    {
+        Socket socket = new(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        try
+        {
+            await socket.ConnectAsync(context.DnsEndPoint, cancellation).ConfigureAwait(false);
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+}
