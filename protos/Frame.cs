@@ -44,6 +44,9 @@ public sealed class Frame<TMessage>
     /// <summary>Bytes on the wire.</summary>
     public int Size { get; private set; }
 
+    /// <summary>Whether it is out of its pool.</summary>
+    internal bool IsLent { get; set; }
+
     /// <summary>Makes it ready to be sent, its message being what it is to be.</summary>
     /// <param name="vector">Left as it is until the frame is written; empty: there is none.</param>
     /// <param name="isBfloat16">The values are bfloat16 numbers and travel as such, in two bytes each.</param>

@@ -8,8 +8,8 @@ namespace Distributed.Protos;
 public sealed class FramePool<TMessage>
     where TMessage : class, IMessage<TMessage>, new()
 {
-    // More than a step has under way over gRPC; what is beyond that came in a burst.
-    private const int MostKept = 64;
+    // A worker has up to eight partials with the coordinator; what is beyond this came in a burst.
+    private const int MostKept = 1024;
 
     private readonly ConcurrentQueue<Frame<TMessage>> _free = new();
     private readonly Func<TMessage> _create;
@@ -25,7 +25,12 @@ public sealed class FramePool<TMessage>
     internal delegate bool ReadInto(ReadOnlySpan<byte> wire, TMessage message);
 
     /// <summary>A frame to be filled and sent, given back by <see cref="Frame{TMessage}.Release"/>.</summary>
-    public Frame<TMessage> Rent() => _free.TryDequeue(out Frame<TMessage>? frame) ? frame : new Frame<TMessage>(_create(), this);
+    public Frame<TMessage> Rent()
+    {
+        Frame<TMessage> frame = _free.TryDequeue(out Frame<TMessage>? free) ? free : new Frame<TMessage>(_create(), this);
+        frame.IsLent = true;
+        return frame;
+    }
 
     /// <summary>A frame with what is read, if it is of this kind and no more than that; null if not.</summary>
     /// <exception cref="InvalidProtocolBufferException">It is not in order.</exception>
@@ -47,8 +52,12 @@ public sealed class FramePool<TMessage>
         return null;
     }
 
+    /// <exception cref="InvalidOperationException">It has been returned before: two users of one frame would mix up their vectors.</exception>
     internal void Return(Frame<TMessage> frame)
     {
+        if (!frame.IsLent)
+            throw new InvalidOperationException("a frame has been released twice");
+        frame.IsLent = false;
         if (_free.Count < MostKept)
             _free.Enqueue(frame);
     }

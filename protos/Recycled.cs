@@ -50,7 +50,8 @@ public static class Recycled
         return IsAllThere(partial, content);
     }
 
-    // What has its default value does not stand in a message.
+    // What has its default value does not stand in a message. An id that is not there at all is then one of zeros, which no order
+    // has, and the message's size more than was read: see below.
     private static void Clear(StepId? id)
     {
         if (id is not null)
@@ -60,7 +61,7 @@ public static class Recycled
     // Fields that it does not know stay in an object for good: it would grow with each message that has some.
     private static bool IsAllThere(IMessage message, ReadOnlySpan<byte> content) => message.CalculateSize() <= content.Length
         ? true
-        : throw new InvalidDataException("a message is not in order");
+        : throw new InvalidDataException("a message in shared memory is not in order");
 
     /// <summary>The content of a message that consists of one field of one length byte or two.</summary>
     private static bool TryFindAlone(ReadOnlySpan<byte> message, int field, out ReadOnlySpan<byte> content)

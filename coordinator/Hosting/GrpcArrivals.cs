@@ -35,7 +35,8 @@ internal sealed class GrpcArrivals(int worker)
         /// <summary>The event has been handled.</summary>
         public void Dispose()
         {
-            _frame?.Release();
+            (_event.Gradient, _event.Exchangeable, _event.Lent) = (default, null, null);
+            _frame!.Release();
             _frame = null;
             owner._free.Enqueue(this);
         }

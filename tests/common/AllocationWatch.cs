@@ -8,11 +8,11 @@ internal sealed class AllocationWatch : EventListener
     private const string Runtime = "Microsoft-Windows-DotNETRuntime";
     private const EventKeywords Collector = (EventKeywords)1;
 
-    // Messages and what carries them, events, what channels wait by, and owners of memory.
+    // Messages and what carries them, events, what channels wait by, and owners of memory. Types within others have bare names here.
     private static readonly string[] s_ofSteps =
     [
         "Distributed.Protos.", "Distributed.Reduction.", "Distributed.Coordinator.Hosting.", "Distributed.Coordinator.Training.PartialArrived", "Google.Protobuf.",
-        "System.Threading.Channels.", "System.UInt64[]", "ArrayMemoryPoolBuffer",
+        "System.Threading.Channels.", "System.UInt64[]", "ArrayMemoryPoolBuffer", "Arrival", "Block", "Slot[",
     ];
 
     private readonly Lock _lock = new();

@@ -56,6 +56,19 @@ public sealed class FrameReadingTests
         Assert.Equal(new Protos.Partial { Id = new StepId { Epoch = 1 } }, third.Message.Partial);
         Assert.Equal((0, spare.Length, null), (third.Vector.Length, third.Size, third.Received));
         Assert.Equal(8u, second.Message.Partial.Samples);
+        third.Release();
+        // An id of the last use is none of this one's.
+        Frame<WorkerMessage> withoutId = join.RequestMarshaller.ContextualDeserializer(new Payload(new WorkerMessage { Partial = new Protos.Partial { Samples = 8 } }.ToByteArray(), piece));
+        Assert.Null(withoutId.Message.Partial.Id);
+    }
+
+    [Fact]
+    public void Frame_ReleasedTwice_IsNotLentTwice()
+    {
+        Method<Frame<WorkerMessage>, Frame<CoordinatorMessage>> join = JoinMethod.Create(Rent);
+        Frame<WorkerMessage> frame = join.RequestMarshaller.ContextualDeserializer(new Payload(new WorkerMessage { Partial = new Protos.Partial { Samples = 8 } }.ToByteArray()));
+        frame.Release();
+        Assert.Throws<InvalidOperationException>(frame.Release);
     }
 
     [Fact]

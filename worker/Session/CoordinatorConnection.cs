@@ -16,7 +16,8 @@ internal sealed class CoordinatorConnection : IDisposable
     {
         _handler = new SocketsHttpHandler
         {
-            ConnectTimeout = TcpTimeout,
+            // With the handshake of TLS.
+            ConnectTimeout = 2 * TcpTimeout,
             UseProxy = false,
             InitialHttp2StreamWindowSize = 1 << 22,
             ConnectCallback = ConnectAsync,
@@ -44,20 +45,25 @@ internal sealed class CoordinatorConnection : IDisposable
     }
 
     /// <summary>
-    /// Connects as the handler would by itself. Left to that, gRPC's client puts a stream of its own over each connection, to balance calls
-    /// over several coordinators: one more call to wait for with each piece of a vector.
+    /// Connects as the handler would by itself. Left to that, gRPC's client takes connecting over, to balance calls over several
+    /// coordinators, and puts a stream of its own over the connection: one more call to wait for with each piece of a vector.
     /// </summary>
+    /// <exception cref="IOException">Nobody answers.</exception>
     private static async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
     {
+        using CancellationTokenSource patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(TcpTimeout);
         Socket socket = new(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
-            await socket.ConnectAsync(context.DnsEndPoint, cancellation).ConfigureAwait(false);
+            await socket.ConnectAsync(context.DnsEndPoint, patience.Token).ConfigureAwait(false);
             return new NetworkStream(socket, ownsSocket: true);
         }
-        catch
+        catch (Exception exception)
         {
             socket.Dispose();
+            if (exception is OperationCanceledException && !cancellation.IsCancellationRequested)
+                throw new IOException($"no answer within {TcpTimeout.TotalSeconds:0} s", exception);
             throw;
         }
     }

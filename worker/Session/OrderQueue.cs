@@ -19,6 +19,8 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     // From the last partial of a step to the next order it takes the coordinator less than this.
     private static readonly TimeSpan Patience = TimeSpan.FromMicroseconds(100);
 
+    private static readonly StepId s_none = new();
+
     private readonly RunContext _run;
     private readonly Action _heard;
     private readonly Outbox _outbox;
@@ -28,7 +30,7 @@ internal sealed class OrderQueue : IResultSink, IDisposable
     private readonly TreeNode[] _nodes;
     private readonly Thread _thread;
     private volatile bool _isStopping;
-    private StepId _step = new();
+    private StepId _step = s_none;
     private Frame<CoordinatorMessage>? _frame;
     private long _arrived;
 
@@ -175,6 +177,8 @@ internal sealed class OrderQueue : IResultSink, IDisposable
             _run.Executor.Evaluate(WeightsOfOrder(WirePrecision.Float32), [.. evaluate.Blocks.Select(static block => (int)block)], this);
         }
 
+        // Its message will be another order's.
+        _step = s_none;
         _frame?.Release();
         _frame = null;
     }

@@ -68,7 +68,7 @@ internal sealed class WorkerHost(WorkerOptions options, TimeProvider time, ILogg
             stop.ThrowIfCancellationRequested();
             if (ClientTls.FindDistrust(exception) is { } distrust)
                 throw new RunFailedException($"no safe connection to the coordinator at {options.Coordinator}: {distrust}", exception);
-            return (null, session.WasWelcomed, exception is RpcException rpc ? rpc.Status.Detail : "no answer");
+            return (null, session.WasWelcomed, exception is RpcException { Status.Detail: { Length: > 0 } detail } ? detail : "no answer");
         }
         finally
         {
