@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text.Json;
 using Distributed.Data;
 using Distributed.Engine;
 using Distributed.Models;
@@ -151,7 +152,10 @@ public sealed class StepExecutorTests : IDisposable
         byte[][] weights = [.. Enumerable.Range(1, 3).Select(threads =>
         {
             using EngineBenchmark benchmark = new(_model, _plan, _dataset.Train, threads);
-            benchmark.Run(steps: 3, CancellationToken.None);
+            BenchmarkResult result = benchmark.Run(steps: 3, CancellationToken.None);
+            using JsonDocument json = JsonDocument.Parse(result.ToJson());
+            Assert.InRange(json.RootElement.GetProperty("median_ms_per_step").GetDouble(), 0, 3 * json.RootElement.GetProperty("ms_per_step").GetDouble());
+            Assert.Equal(threads, json.RootElement.GetProperty("threads").GetInt32());
             return MemoryMarshal.AsBytes(benchmark.Weights).ToArray();
         })];
         Assert.Equal(weights[0], weights[1]);
