@@ -6,9 +6,11 @@ namespace Distributed.Tests.Cluster;
 /// <summary>Long runs in which workers come and go need no more memory than short ones.</summary>
 public sealed class MemoryTests
 {
-    private const int Steps = 50_000;
+    private const int Steps = 100_000;
     private const int RejoinEvery = 500;
-    private const int StepsToWarmUp = 10_000;
+
+    // Until then the coordinator's memory rises, from 138 MB after 10,000 steps to 172; to 150,000 it rose no more.
+    private const int StepsToWarmUp = 50_000;
 
     // Memory that is resident, not memory in use: the collector lets a heap rise and fall by half of this.
     private const long MostKilobytes = 32_768;
