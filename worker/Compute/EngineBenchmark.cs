@@ -20,19 +20,13 @@ internal sealed record BenchmarkResult(
         $$"""{"ms_per_step": {{MillisecondsPerStep:0.0000}}, "median_ms_per_step": {{MedianMillisecondsPerStep:0.0000}}, "images_per_second": {{ImagesPerSecond:0}}, "threads": {{Threads}}, "instruction_set": "{{InstructionSet.DisplayName()}}"}""");
 }
 
-/// <summary>
-/// Whole training steps, RMSprop included, in one process: what the exchange is measured against. Each thread has a node of the
-/// reduction tree at least, and what is above those is added by all threads, each for the weights that it then updates.
-/// </summary>
+/// <summary>Whole training steps, RMSprop included, in one process: what the exchange is measured against.</summary>
 internal sealed class EngineBenchmark : IResultSink, IDisposable
 {
     // Untrained networks have other sparsity, and branch predictors another time.
     private const int WarmUpSteps = 200;
 
     private const int FloatsPerLine = 16;
-
-    // Of a length that stays in the cache from the addition to the update.
-    private const int Block = 4096;
 
     // Of so many steps, evenly spread, the median is taken.
     private const int MostDurations = 100_000;
@@ -43,13 +37,9 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     private readonly StepExecutor _executor;
     private readonly Optimizer _optimizer;
     private readonly float[] _weights;
-    private readonly TreeNode[] _nodes;
+    private readonly TreeNode[] _root;
     private readonly Action<ComputeThread> _updateJob;
-
-    // Of the nodes, in order, of which the first have samples in the step.
-    private readonly Partial?[] _partials;
-    private int _active;
-    private int _samples;
+    private Partial? _sum;
 
     public EngineBenchmark(ResolvedModel model, ShardPlan plan, ImageSet images, int threads)
     {
@@ -69,11 +59,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         _executor = new StepExecutor(_network, plan, shards, new TestStore(0, images.Shape.Length), threads);
         _optimizer = Optimizer.Create(OptimizerSettings.Default(OptimizerKind.Rmsprop), model.ParameterCount);
         _weights = ParameterInitializer.Create(model, plan.Seed);
-        int level = new ReductionTree(plan.Shards).Root.Level;
-        while (level > 0 && NodesAt(level) < threads)
-            level--;
-        _nodes = [.. Enumerable.Range(0, NodesAt(level)).Select(index => new TreeNode(level, index))];
-        _partials = new Partial?[_nodes.Length];
+        _root = [new ReductionTree(plan.Shards).Root];
         _updateJob = Update;
     }
 
@@ -103,7 +89,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         return new BenchmarkResult(elapsed.TotalMilliseconds / steps, median.TotalMilliseconds, samples / elapsed.TotalSeconds, _threads, _network.InstructionSet);
     }
 
-    public void DeliverPartial(TreeNode node, Partial partial) => _partials[node.Index] = partial;
+    public void DeliverPartial(TreeNode node, Partial partial) => _sum = partial;
 
     public void DeliverChunk(TreeNode node, Partial partial, int chunk) => throw new NotSupportedException("everything is delivered whole");
 
@@ -119,38 +105,20 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     {
         cancellation.ThrowIfCancellationRequested();
         (int epoch, int step) = Math.DivRem(number, _plan.StepsPerEpoch);
-        int shards = _plan.ActiveShards(step);
-        _active = _nodes.Length;
-        while (_nodes[_active - 1].FirstShard >= shards)
-            _active--;
-        _executor.Train(_weights, epoch, step, _nodes.AsSpan(0, _active), this);
-        _samples = 0;
-        for (int i = 0; i < _active; i++)
-            _samples += _partials[i]!.Samples;
+        _executor.Train(_weights, epoch, step, _root, this);
+        Partial sum = _sum ?? throw new InvalidOperationException("the step brought no sum");
         _optimizer.BeginStep();
         _executor.Threads.Run(_updateJob);
-        for (int i = 0; i < _active; i++)
-            _executor.Pool.Return(_partials[i]!);
-        return _samples;
+        int samples = sum.Samples;
+        _executor.Pool.Return(sum);
+        return samples;
     }
-
-    private int NodesAt(int level) => (_plan.Shards + (1 << level) - 1) >> level;
 
     /// <summary>A thread's share of the parameters.</summary>
     private void Update(ComputeThread thread)
     {
-        int end = Start(thread.Index + 1);
-        for (int first = Start(thread.Index), next; first < end; first = next)
-        {
-            next = Math.Min(first + Block, end);
-            for (int distance = 1; distance < _active; distance *= 2)
-            {
-                for (int left = 0; left + distance < _active; left += 2 * distance)
-                    PartialSum.Add(_partials[left]!.Gradient.Values[first..next], _partials[left + distance]!.Gradient.Values[first..next]);
-            }
-
-            _optimizer.UpdateRange(_weights, _partials[0]!.Gradient.Values, _samples, first, next);
-        }
+        Partial sum = _sum!;
+        _optimizer.UpdateRange(_weights, sum.Gradient.Values, sum.Samples, Start(thread.Index), Start(thread.Index + 1));
     }
 
     // At whole cache lines, so that no two threads write to one.
