@@ -28,13 +28,4 @@ public static class TrainingWire
 
     /// <summary>The float32 values of a received field.</summary>
     public static ReadOnlySpan<float> ReadVector(ReadOnlySpan<byte> field) => MemoryMarshal.Cast<byte, float>(field);
-
-    /// <summary>Creates an identity.</summary>
-    public static StepId CreateStepId(ulong run, long membershipVersion, int epoch, int step) => new()
-    {
-        Run = run,
-        MembershipVersion = (ulong)membershipVersion,
-        Epoch = (uint)epoch,
-        Step = (uint)step,
-    };
 }

@@ -94,8 +94,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         _ahead = (order.Epoch, order.Step, chunk + 1);
         Frame<CoordinatorMessage> frame = _weights.Rent();
         Weights message = frame.Message.Weights;
-        message.Id ??= new StepId();
-        Fill(message.Id, order);
+        message.Id = Fill(message.Id, order);
         message.Chunk = (uint)chunk + 1;
         Send(frame, _chunks!.Of(weights, chunk));
     }
@@ -107,8 +106,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
         Frame<CoordinatorMessage> frame = _steps.Rent();
         Step step = frame.Message.Step;
-        step.Id ??= new StepId();
-        Fill(step.Id, order);
+        step.Id = Fill(step.Id, order);
         step.Nodes.Clear();
         foreach (TreeNode node in nodes)
         {
@@ -135,7 +133,7 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
     public void OrderEvaluation(OrderId order, VectorBuffer weights, EvaluationLedger ledger, ImmutableArray<int> blocks)
     {
         RunDefinition run = _run ?? throw new InvalidOperationException("an order before the welcome");
-        Evaluate evaluate = new() { Id = ToWire(order) };
+        Evaluate evaluate = new() { Id = Fill(null, order) };
         foreach (int block in blocks)
         {
             if (_blocksSent.Add(block))
@@ -254,8 +252,11 @@ internal sealed class GrpcWorkerLink(Member member, MessageLimit limit, SharedEx
         _outbox.Writer.TryWrite((frame, []));
     }
 
-    private static void Fill(StepId id, OrderId order) =>
+    /// <param name="id">Of the message's last use; null: it has had none.</param>
+    private static StepId Fill(StepId? id, OrderId order)
+    {
+        id ??= new StepId();
         (id.Run, id.MembershipVersion, id.Epoch, id.Step) = (order.Run, (ulong)order.MembershipVersion, (uint)order.Epoch, (uint)order.Step);
-
-    private static StepId ToWire(OrderId order) => TrainingWire.CreateStepId(order.Run, order.MembershipVersion, order.Epoch, order.Step);
+        return id;
+    }
 }

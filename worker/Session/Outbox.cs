@@ -36,6 +36,7 @@ internal sealed class Outbox(
         _frames.Writer.TryComplete();
     }
 
+    /// <param name="step">Read before this returns; then it may become another's.</param>
     /// <param name="partial">Goes back to the pool when it is written.</param>
     public void SendPartial(StepId step, TreeNode node, Partial partial, TimeSpan compute)
     {
@@ -45,11 +46,13 @@ internal sealed class Outbox(
     }
 
     /// <summary>Sends what has become complete of a partial, chunk by chunk in order.</summary>
+    /// <param name="step">As above.</param>
     /// <param name="partial">Goes back to the pool when its last chunk is written.</param>
     /// <param name="chunk">From 0.</param>
     public void SendChunk(StepId step, TreeNode node, Partial partial, int chunk, TimeSpan compute) =>
         Enqueue(step, node, partial, compute, chunks!.Of(partial.Gradient, chunk), chunk + 1, chunk == chunks.Count - 1 ? partial : null);
 
+    /// <param name="step">As above.</param>
     public void SendBlock(StepId step, int block, double lossSum, int correct, byte[] predictions)
     {
         WorkerMessage message = new()
