@@ -25,15 +25,26 @@ public sealed class SharedPartialPool : PartialPool
 
     public override Partial Rent()
     {
+        int thread = Environment.CurrentManagedThreadId;
         lock (_lock)
         {
-            // The first free one: what was used last is likely still in the cache.
+            // The first free one that the thread had before, else the first: what was used last is likely still in the cache.
+            int found = -1;
             for (int slot = 0; slot < _partials.Length; slot++)
             {
                 if (_isRented[slot] || !_mailbox.IsFree(slot))
                     continue;
-                _isRented[slot] = true;
-                return _partials[slot];
+                if (found < 0 || _partials[slot].Borrower == thread)
+                    found = slot;
+                if (_partials[slot].Borrower == thread)
+                    break;
+            }
+
+            if (found >= 0)
+            {
+                _isRented[found] = true;
+                _partials[found].Borrower = thread;
+                return _partials[found];
             }
         }
 

@@ -32,7 +32,7 @@ public sealed class Partial(VectorBuffer gradient)
     public int Samples { get; set; }
 
     /// <summary>The thread that was lent it last, and in whose core's cache it so may be.</summary>
-    internal int Borrower { get; set; }
+    public int Borrower { get; internal set; }
 
     /// <summary>All but the gradient.</summary>
     public StepTotals Totals => new(LossSum, Correct, Samples);
@@ -42,6 +42,12 @@ public sealed class Partial(VectorBuffer gradient)
     public void Add(Partial right, WirePrecision precision = WirePrecision.Float32)
     {
         PartialSum.Add(Gradient.Values, right.Gradient.Values, precision);
+        AddTotals(right);
+    }
+
+    /// <summary>Adds all but the gradient.</summary>
+    public void AddTotals(Partial right)
+    {
         LossSum += right.LossSum;
         Correct += right.Correct;
         Samples += right.Samples;

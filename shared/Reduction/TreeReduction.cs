@@ -1,5 +1,12 @@
 namespace Distributed.Reduction;
 
+/// <summary>A way to add other than <see cref="Partial.Add"/>, with its bits.</summary>
+public interface IPartialAddition
+{
+    /// <summary>Makes the left child its parent.</summary>
+    void Add(Partial left, Partial right, WirePrecision precision);
+}
+
 /// <summary>
 /// Adds the partials of one step along the tree, in whatever order they come: as soon as both children of a node are
 /// there, they become the node. Thread-safe; additions run outside the lock, on the thread that brought the second child.
@@ -65,9 +72,10 @@ public sealed class TreeReduction
     /// <param name="node">A node at or below a target.</param>
     /// <param name="partial">Its sums.</param>
     /// <param name="completed">The target that this completed.</param>
+    /// <param name="addition">The calling thread's; null: <see cref="Partial.Add"/>.</param>
     /// <returns>The completed target's sums, now the caller's, or null when more is missing.</returns>
     /// <exception cref="InvalidOperationException">The node lies below no target.</exception>
-    public Partial? Offer(TreeNode node, Partial partial, out TreeNode completed)
+    public Partial? Offer(TreeNode node, Partial partial, out TreeNode completed, IPartialAddition? addition = null)
     {
         bool isSum = false;
         while (true)
@@ -103,7 +111,10 @@ public sealed class TreeReduction
             }
 
             (Partial left, Partial right) = node.IsLeft ? (partial, sibling) : (sibling, partial);
-            left.Add(right, _precision);
+            if (addition is null)
+                left.Add(right, _precision);
+            else
+                addition.Add(left, right, _precision);
             isSum = true;
             _pool.Return(right);
             partial = left;

@@ -17,6 +17,9 @@ internal sealed class ComputeThread(int index, Executor executor, int microbatch
     /// <summary>Each sample's number in the training set.</summary>
     public int[] SampleNumbers { get; } = new int[microbatch];
 
+    /// <summary>How it adds what it has computed, with threads that are done; null: there are no others.</summary>
+    public JointAddition? Addition { get; init; }
+
     /// <summary>Where what it computes is added while it computes; null: when it is done.</summary>
     public OverlappedReduction.Microbatch? Overlap { get; set; }
 }
@@ -38,6 +41,7 @@ internal sealed class ComputePool : IDisposable
     private readonly Thread[] _helpers;
     private readonly object _gate = new();
     private Action<ComputeThread>? _job;
+    private Func<ComputeThread, bool>? _meanwhile;
     private volatile int _generation;
     private volatile int _running;
     private Exception? _failure;
@@ -53,7 +57,13 @@ internal sealed class ComputePool : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         _threads = new ComputeThread[threads];
         for (int i = 0; i < threads; i++)
-            _threads[i] = new ComputeThread(i, (i == 0 ? network : network.Copy()).CreateExecutor(), network.Microbatch);
+        {
+            _threads[i] = new ComputeThread(i, (i == 0 ? network : network.Copy()).CreateExecutor(), network.Microbatch)
+            {
+                Addition = threads == 1 ? null : new JointAddition(threads, isFromFront: 2 * i < threads),
+            };
+        }
+
         _helpers = new Thread[threads - 1];
         for (int i = 0; i < _helpers.Length; i++)
         {
@@ -70,12 +80,17 @@ internal sealed class ComputePool : IDisposable
 
     /// <summary>Runs the job once on every thread, this one included, and returns when all are done.</summary>
     /// <param name="job">Divides the work by itself; kept by the caller, so that nothing is allocated.</param>
-    public void Run(Action<ComputeThread> job)
+    /// <param name="meanwhile">
+    /// What a thread that is done tries as long as it waits awake, for a moment after the last one is done as well; returns whether it
+    /// found anything to do. It must not throw.
+    /// </param>
+    public void Run(Action<ComputeThread> job, Func<ComputeThread, bool>? meanwhile = null)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
             _job = job;
+            _meanwhile = meanwhile;
             _running = _helpers.Length;
             _failure = null;
             _generation++;
@@ -89,7 +104,13 @@ internal sealed class ComputePool : IDisposable
         finally
         {
             for (long start = Stopwatch.GetTimestamp(); _running > 0 && Stopwatch.GetTimestamp() - start < _spinTicks;)
-                Thread.SpinWait(SpinIterations);
+            {
+                if (meanwhile?.Invoke(_threads[0]) == true)
+                    start = Stopwatch.GetTimestamp();
+                else
+                    Thread.SpinWait(SpinIterations);
+            }
+
             lock (_gate)
             {
                 while (_running > 0)
@@ -124,11 +145,18 @@ internal sealed class ComputePool : IDisposable
     private void Help(ComputeThread thread)
     {
         int done = 0;
+        Func<ComputeThread, bool>? meanwhile = null;
         while (true)
         {
             Action<ComputeThread> job;
             for (long start = Stopwatch.GetTimestamp(); _generation == done && !_isDisposed && Stopwatch.GetTimestamp() - start < _spinTicks;)
-                Thread.SpinWait(SpinIterations);
+            {
+                if (meanwhile?.Invoke(thread) == true)
+                    start = Stopwatch.GetTimestamp();
+                else
+                    Thread.SpinWait(SpinIterations);
+            }
+
             lock (_gate)
             {
                 while (_generation == done && !_isDisposed)
@@ -137,6 +165,7 @@ internal sealed class ComputePool : IDisposable
                     return;
                 done = _generation;
                 job = _job!;
+                meanwhile = _meanwhile;
             }
 
             Exception? failure = null;

@@ -39,6 +39,7 @@ internal sealed unsafe class StepExecutor : IDisposable
     // Kept, so that a step allocates nothing.
     private readonly Action<ComputeThread> _trainJob;
     private readonly Action<ComputeThread> _evaluateJob;
+    private readonly Func<ComputeThread, bool> _helpToAdd;
     private readonly int[] _work;
     private readonly WorkRanges _ranges;
 
@@ -78,6 +79,7 @@ internal sealed unsafe class StepExecutor : IDisposable
         _ranges = new WorkRanges(threads);
         _trainJob = Train;
         _evaluateJob = Evaluate;
+        _helpToAdd = HelpToAdd;
     }
 
     /// <summary>Where partials come from and go back to.</summary>
@@ -128,19 +130,19 @@ internal sealed unsafe class StepExecutor : IDisposable
             _overlap.Begin(active, nodes, sink);
         _epoch = epoch;
         _step = step;
-        Run(_trainJob, weights, count, sink);
+        Run(_trainJob, _helpToAdd, weights, count, sink);
     }
 
     /// <summary>Scores blocks of the test set and delivers each as soon as it is done.</summary>
     public void Evaluate(ReadOnlySpan<float> weights, IReadOnlyList<int> blocks, IResultSink sink)
     {
         _blocks = blocks;
-        Run(_evaluateJob, weights, blocks.Count, sink);
+        Run(_evaluateJob, meanwhile: null, weights, blocks.Count, sink);
     }
 
     public void Dispose() => _threads.Dispose();
 
-    private void Run(Action<ComputeThread> job, ReadOnlySpan<float> weights, int count, IResultSink sink)
+    private void Run(Action<ComputeThread> job, Func<ComputeThread, bool>? meanwhile, ReadOnlySpan<float> weights, int count, IResultSink sink)
     {
         if (weights.Length != _network.Model.ParameterCount)
             throw new ArgumentException($"expected {_network.Model.ParameterCount} weights, not {weights.Length}", nameof(weights));
@@ -149,7 +151,7 @@ internal sealed unsafe class StepExecutor : IDisposable
         fixed (float* pointer = weights)
         {
             _weights = pointer;
-            _threads.Run(job);
+            _threads.Run(job, meanwhile);
         }
     }
 
@@ -172,9 +174,19 @@ internal sealed unsafe class StepExecutor : IDisposable
             partial.LossSum = result.LossSum;
             partial.Correct = result.Correct;
             partial.Samples = samples;
-            if (_reduction.Offer(TreeNode.Leaf(shard), partial, out TreeNode node) is { } complete)
+            if (_reduction.Offer(TreeNode.Leaf(shard), partial, out TreeNode node, thread.Addition) is { } complete)
                 _sink.DeliverPartial(node, complete);
         }
+    }
+
+    /// <summary>Takes part in the additions of threads that are not done.</summary>
+    private bool HelpToAdd(ComputeThread thread)
+    {
+        bool helped = false;
+        for (int i = 0; i < _threads.Threads; i++)
+            helped |= _threads.Members[i].Addition!.AddParts(thread.Addition!.IsFromFront);
+
+        return helped;
     }
 
     private void Evaluate(ComputeThread thread)

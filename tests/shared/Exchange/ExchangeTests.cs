@@ -169,5 +169,24 @@ public sealed class ExchangeTests : IDisposable
         Assert.Throws<IOException>(() => SharedMailbox.Open(_folder, coordinator.Name, parameters: 2000, slots: 2));
     }
 
+    /// <summary>What another core has written takes longer to write to than what this one has.</summary>
+    [Fact]
+    public void PartialPool_RentedFromByTwoThreads_LendsEachItsOwnFirst()
+    {
+        using SharedMailbox coordinator = SharedMailbox.Create(_folder, parameters: 1000, slots: 2);
+        using SharedMailbox worker = SharedMailbox.Open(_folder, coordinator.Name, parameters: 1000, slots: 2);
+        SharedPartialPool pool = new(worker, parameters: 1000);
+        Partial others = null!;
+        Thread thread = new(() => others = pool.Rent());
+        thread.Start();
+        thread.Join();
+        Partial own = pool.Rent();
+        pool.Return(others);
+        pool.Return(own);
+        Assert.Same(own, pool.Rent());
+        // Rather than memory that is not shared.
+        Assert.Same(others, pool.Rent());
+    }
+
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 }
