@@ -28,18 +28,12 @@ public sealed class SharedPartialPool : PartialPool
         int thread = Environment.CurrentManagedThreadId;
         lock (_lock)
         {
-            // The first free one that the thread had before, else the first: what was used last is likely still in the cache.
-            int found = -1;
-            for (int slot = 0; slot < _partials.Length; slot++)
-            {
-                if (_isRented[slot] || !_mailbox.IsFree(slot))
-                    continue;
-                if (found < 0 || _partials[slot].Borrower == thread)
-                    found = slot;
-                if (_partials[slot].Borrower == thread)
-                    break;
-            }
-
+            // Of those that the thread had before the first, since what was used last is likely still in the cache; else one of nobody's.
+            int found = FirstFree(thread);
+            if (found < 0)
+                found = FirstFree(borrower: 0);
+            if (found < 0)
+                found = FirstFree(borrower: null);
             if (found >= 0)
             {
                 _isRented[found] = true;
@@ -89,5 +83,18 @@ public sealed class SharedPartialPool : PartialPool
         }
 
         return slot;
+    }
+
+    /// <param name="borrower">The thread that had it last, 0: nobody; null: whoever.</param>
+    /// <returns>A slot, or -1.</returns>
+    private int FirstFree(int? borrower)
+    {
+        for (int slot = 0; slot < _partials.Length; slot++)
+        {
+            if (!_isRented[slot] && _mailbox.IsFree(slot) && (borrower is null || _partials[slot].Borrower == borrower))
+                return slot;
+        }
+
+        return -1;
     }
 }

@@ -31,7 +31,7 @@ public sealed class Partial(VectorBuffer gradient)
 
     public int Samples { get; set; }
 
-    /// <summary>The thread that was lent it last, and in whose core's cache it so may be.</summary>
+    /// <summary>The thread that was lent it last, by its managed id, and in whose core's cache it so may be; 0: nobody.</summary>
     public int Borrower { get; internal set; }
 
     /// <summary>All but the gradient.</summary>

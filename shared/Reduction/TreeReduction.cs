@@ -9,7 +9,7 @@ public interface IPartialAddition
 
 /// <summary>
 /// Adds the partials of one step along the tree, in whatever order they come: as soon as both children of a node are
-/// there, they become the node. Thread-safe; additions run outside the lock, on the thread that brought the second child.
+/// there, they become the node. Thread-safe; an addition is made outside the lock by the thread that brought the second child.
 /// </summary>
 public sealed class TreeReduction
 {

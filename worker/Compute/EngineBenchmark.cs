@@ -26,8 +26,6 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     // Untrained networks have other sparsity, and branch predictors another time.
     private const int WarmUpSteps = 200;
 
-    private const int FloatsPerLine = 16;
-
     // Of so many steps, evenly spread, the median is taken.
     private const int MostDurations = 100_000;
 
@@ -121,6 +119,5 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
         _optimizer.UpdateRange(_weights, sum.Gradient.Values, sum.Samples, Start(thread.Index), Start(thread.Index + 1));
     }
 
-    // At whole cache lines, so that no two threads write to one.
-    private int Start(int thread) => thread == _threads ? _weights.Length : (int)((long)_weights.Length * thread / _threads) & -FloatsPerLine;
+    private int Start(int thread) => VectorParts.Start(thread, _threads, _weights.Length);
 }

@@ -3,8 +3,8 @@ using Distributed.Reduction;
 namespace Distributed.Worker.Compute;
 
 /// <summary>
-/// How one compute thread adds two partials. What it computed itself lies in its core's cache, and it adds it alone; of what two threads
-/// computed half has to come from another core, whoever adds, and threads that have nothing else to do take parts of it: when an
+/// How one compute thread adds two partials. What was lent to one thread lies in its core's cache, and is added by one thread; of what was
+/// lent to two, half has to come from another core, whoever adds, and threads that have nothing else to do take parts of it: when an
 /// order's last microbatches are done, all but one have. Who adds a part changes no bit.
 /// </summary>
 /// <param name="parts">As many as threads, so that nobody waits for a second one.</param>
@@ -14,9 +14,6 @@ namespace Distributed.Worker.Compute;
 /// </param>
 internal sealed class JointAddition(int parts, bool isFromFront) : IPartialAddition
 {
-    // A cache line, of which two threads shall not write to the same.
-    private const int FloatsPerLine = 16;
-
     private const int CountBits = 16;
     private const int CountMask = (1 << CountBits) - 1;
 
@@ -25,8 +22,8 @@ internal sealed class JointAddition(int parts, bool isFromFront) : IPartialAddit
     private Partial? _left, _right;
     private WirePrecision _precision;
 
-    // How many parts are taken from the front and, above that, from the back: one word, so that no part is taken from both. The rest is
-    // written only while no part is left to take, and read only by who has taken one.
+    // How many parts are taken from the front and, above that, from the back: one word, so that no part is taken from both. What is to be
+    // added is written only while no part is left to take and all are added, and read only by who has taken one.
     private int _taken = parts;
     private int _added;
 
@@ -36,7 +33,8 @@ internal sealed class JointAddition(int parts, bool isFromFront) : IPartialAddit
     /// <summary>Returns when all of it is done. On its own thread only.</summary>
     public void Add(Partial left, Partial right, WirePrecision precision)
     {
-        if (left.Borrower == right.Borrower)
+        // Nobody may take a part of what cannot be added: this says why.
+        if (left.Borrower == right.Borrower || left.Gradient.Length != right.Gradient.Length)
         {
             left.Add(right, precision);
             return;
@@ -60,7 +58,7 @@ internal sealed class JointAddition(int parts, bool isFromFront) : IPartialAddit
         bool hasAdded = false;
         while (Take(isFromFront) is int part and >= 0)
         {
-            int length = _left!.Gradient.Length, first = Start(part, length), end = Start(part + 1, length);
+            int length = _left!.Gradient.Length, first = VectorParts.Start(part, _parts, length), end = VectorParts.Start(part + 1, _parts, length);
             PartialSum.Add(_left.Gradient.Values[first..end], _right!.Gradient.Values[first..end], _precision);
             Interlocked.Increment(ref _added);
             hasAdded = true;
@@ -84,6 +82,4 @@ internal sealed class JointAddition(int parts, bool isFromFront) : IPartialAddit
             taken = before;
         }
     }
-
-    private int Start(int part, int length) => part == _parts ? length : (int)((long)length * part / _parts) & -FloatsPerLine;
 }

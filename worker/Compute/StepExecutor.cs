@@ -130,7 +130,8 @@ internal sealed unsafe class StepExecutor : IDisposable
             _overlap.Begin(active, nodes, sink);
         _epoch = epoch;
         _step = step;
-        Run(_trainJob, _helpToAdd, weights, count, sink);
+        // Chunks are every thread's already.
+        Run(_trainJob, _overlap is null ? _helpToAdd : null, weights, count, sink);
     }
 
     /// <summary>Scores blocks of the test set and delivers each as soon as it is done.</summary>
