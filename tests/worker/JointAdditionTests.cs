@@ -20,7 +20,7 @@ public sealed class JointAdditionTests
     {
         JointAddition addition = new(parts, isFromFront: true);
         PartialPool pool = new(length), alone = new(length);
-        Partial left = pool.Rent(), right = OnAnotherThread(pool.Rent), expected = alone.Rent();
+        Partial left = pool.Rent(), right = OtherThread.Run(pool.Rent), expected = alone.Rent();
         Random random = new(length);
         bool isOver = false;
         int helped = 0;
@@ -97,7 +97,7 @@ public sealed class JointAdditionTests
     public void Add_OfPartialsOfDifferentLengths_Refuses()
     {
         JointAddition addition = new(parts: 2, isFromFront: true);
-        Partial left = new PartialPool(16).Rent(), right = OnAnotherThread(new PartialPool(17).Rent);
+        Partial left = new PartialPool(16).Rent(), right = OtherThread.Run(new PartialPool(17).Rent);
         Assert.Contains("16 and 17", Assert.Throws<ArgumentException>(() => addition.Add(left, right, WirePrecision.Float32)).Message);
         Assert.False(addition.AddParts(isFromFront: false));
     }
@@ -142,13 +142,4 @@ public sealed class JointAdditionTests
     }
 
     private static byte[] Bits(Partial partial) => MemoryMarshal.AsBytes(partial.Gradient.Values).ToArray();
-
-    private static Partial OnAnotherThread(Func<Partial> rent)
-    {
-        Partial? partial = null;
-        Thread thread = new(() => partial = rent());
-        thread.Start();
-        thread.Join();
-        return partial!;
-    }
 }

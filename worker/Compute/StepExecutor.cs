@@ -186,7 +186,6 @@ internal sealed unsafe class StepExecutor : IDisposable
         bool helped = false;
         for (int i = 0; i < _threads.Threads; i++)
             helped |= _threads.Members[i].Addition!.AddParts(thread.Addition!.IsFromFront);
-
         return helped;
     }
 

@@ -176,11 +176,7 @@ public sealed class ExchangeTests : IDisposable
         using SharedMailbox coordinator = SharedMailbox.Create(_folder, parameters: 1000, slots: 2);
         using SharedMailbox worker = SharedMailbox.Open(_folder, coordinator.Name, parameters: 1000, slots: 2);
         SharedPartialPool pool = new(worker, parameters: 1000);
-        Partial others = null!;
-        Thread thread = new(() => others = pool.Rent());
-        thread.Start();
-        thread.Join();
-        Partial own = pool.Rent();
+        Partial others = OtherThread.Run(pool.Rent), own = pool.Rent();
         pool.Return(others);
         pool.Return(own);
         Assert.Same(own, pool.Rent());

@@ -22,20 +22,11 @@ public sealed class PartialPoolTests
     {
         PartialPool pool = new(4);
         Partial own = pool.Rent();
-        Partial others = OnAnotherThread(pool.Rent);
+        Partial others = OtherThread.Run(pool.Rent);
         pool.Return(own);
         pool.Return(others);
         Assert.Same(own, pool.Rent());
         // Rather than none.
         Assert.Same(others, pool.Rent());
-    }
-
-    private static Partial OnAnotherThread(Func<Partial> rent)
-    {
-        Partial? partial = null;
-        Thread thread = new(() => partial = rent());
-        thread.Start();
-        thread.Join();
-        return partial!;
     }
 }
