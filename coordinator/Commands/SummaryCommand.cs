@@ -44,7 +44,7 @@ internal static class SummaryCommand
     private static void WriteKernels(ResolvedModel model, TextWriter output)
     {
         InstructionSet instructions = InstructionSets.Best;
-        using Network network = Network.Compile(model, Microbatch, instructions);
+        using Network network = Network.Compile(model, Microbatch, instructions, Network.LongestUsefulWave);
         output.WriteLine();
         output.WriteLine($"Kernels ({instructions.DisplayName()}, microbatch {Microbatch})");
         int width = network.Operations.Max(static operation => operation.Layers.Length);

@@ -7,12 +7,15 @@ namespace Distributed.Engine;
 /// channels of a pixel at a stride that is a multiple of 16 floats (unless <see cref="IsDense"/>), 64-byte aligned.
 /// What lies in the padding lanes is finite and means nothing: whoever sums over channels sums over the real ones.
 /// </summary>
-/// <param name="Offset">Floats from the arena's start, for a whole microbatch; a multiple of 16.</param>
+/// <param name="Offset">Floats from the arena's start to a wave's first sample; a multiple of 16.</param>
 /// <param name="Shape">Of one sample.</param>
 /// <param name="ChannelStride">Floats from pixel to pixel.</param>
 /// <param name="SampleStride">Floats from sample to sample.</param>
 internal sealed record Plane(int Offset, SampleShape Shape, int ChannelStride, int SampleStride)
 {
+    /// <summary>Floats from a sample of a wave to the next: <see cref="SampleStride"/>, or 0 where each pass uses the same memory as the one before.</summary>
+    public int WaveStride { get; init; } = SampleStride;
+
     public int Pixels => Shape.Height * Shape.Width;
 
     /// <summary>No padding between pixels: (h, w, c) is at (h W + w) C + c.</summary>
@@ -26,16 +29,30 @@ internal sealed record Plane(int Offset, SampleShape Shape, int ChannelStride, i
 internal sealed record Edge(Plane Value, Plane? Gradient);
 
 /// <summary>Hands out places in the arena while a network is compiled. Nothing is allocated after that.</summary>
-internal sealed class ArenaPlan(int microbatch)
+/// <param name="microbatch">The most samples in a microbatch.</param>
+/// <param name="microbatches">The most microbatches in a wave.</param>
+internal sealed class ArenaPlan(int microbatch, int microbatches)
 {
     /// <summary>All places are multiples of this many floats: 64 bytes, a cache line and the widest vector.</summary>
     public const int Alignment = 16;
 
-    /// <summary>The most samples that a pass carries.</summary>
+    /// <summary>The most samples in a microbatch.</summary>
     public int Microbatch { get; } = microbatch;
+
+    /// <summary>The most samples in a wave: planes, and whatever lasts from a forward pass to its backward pass, have room for them.</summary>
+    public int WaveSamples { get; } = checked(microbatch * microbatches);
+
+    /// <summary>The most samples in one pass through the operation that is being planned: a microbatch, or a wave.</summary>
+    public int PassSamples { get; private set; } = microbatch;
 
     /// <summary>Floats that an executor's arena needs.</summary>
     public int Length { get; private set; }
+
+    /// <summary>Whether the gradients of the values that are being planned last until all microbatches of a wave have passed.</summary>
+    public bool KeepsGradients { get; set; }
+
+    /// <summary>From the next operation on a pass carries all of a wave.</summary>
+    public void BeginWholeWaves() => PassSamples = WaveSamples;
 
     public static int RoundUp(int floats) => (floats + Alignment - 1) / Alignment * Alignment;
 
@@ -48,35 +65,62 @@ internal sealed class ArenaPlan(int microbatch)
         return offset;
     }
 
-    /// <summary>A tensor for a microbatch whose pixels are padded to whole lines of channels.</summary>
+    /// <summary>A tensor for a wave whose pixels are padded to whole lines of channels.</summary>
     public Plane ReservePlane(SampleShape shape)
     {
         int channelStride = RoundUp(shape.Channels);
         int sampleStride = checked(shape.Height * shape.Width * channelStride);
-        return new Plane(Reserve(checked(Microbatch * sampleStride)), shape, channelStride, sampleStride);
+        return new Plane(Reserve(checked(WaveSamples * sampleStride)), shape, channelStride, sampleStride);
     }
 
-    /// <summary>A tensor for a microbatch without any padding: where images come in, and what Flatten gives.</summary>
+    /// <summary>A tensor like another, but for its extents: a copy with a border.</summary>
+    public Plane ReserveBordered(Plane inner, SampleShape shape)
+    {
+        int sampleStride = checked(shape.Height * shape.Width * inner.ChannelStride);
+        bool isOfWave = inner.WaveStride != 0;
+        int offset = Reserve(checked((isOfWave ? WaveSamples : PassSamples) * sampleStride));
+        return new Plane(offset, shape, inner.ChannelStride, sampleStride) { WaveStride = isOfWave ? sampleStride : 0 };
+    }
+
+    /// <summary>A tensor for a wave without any padding: where images come in, and what Flatten gives.</summary>
     public Plane ReserveDensePlane(SampleShape shape) =>
-        new(Reserve(checked(Microbatch * shape.Length)), shape, shape.Channels, shape.Length);
+        new(Reserve(checked(WaveSamples * shape.Length)), shape, shape.Channels, shape.Length);
 
     /// <summary>A tensor of the same shape and layout as another.</summary>
-    public Plane ReserveLike(Plane plane) => plane with { Offset = Reserve(checked(Microbatch * plane.SampleStride)) };
+    public Plane ReserveLike(Plane plane) => plane with { Offset = Reserve(checked(WaveSamples * plane.SampleStride)), WaveStride = plane.SampleStride };
+
+    /// <summary>
+    /// A gradient of the same shape and layout as a value. Between operations that take microbatches one by one it is used up before the next
+    /// one's is written, and stays in the caches.
+    /// </summary>
+    public Plane ReserveGradient(Plane value) => KeepsGradients
+        ? ReserveLike(value)
+        : value with { Offset = Reserve(checked(PassSamples * value.SampleStride)), WaveStride = 0 };
 
     /// <summary>The values between two operations with a place for their gradient.</summary>
-    public Edge ReserveEdge(SampleShape shape) => new(ReservePlane(shape), ReservePlane(shape));
+    public Edge ReserveEdge(SampleShape shape)
+    {
+        Plane value = ReservePlane(shape);
+        return new Edge(value, ReserveGradient(value));
+    }
 }
 
-/// <summary>One microbatch on its way through the network: what an operation sees of its executor.</summary>
+/// <summary>Some samples on their way through the network, a microbatch or all of a wave: what an operation sees of its executor.</summary>
 internal unsafe struct Pass
 {
-    /// <summary>Number of samples in this pass, 1 to the plan's microbatch.</summary>
+    /// <summary>Samples of the wave in front of this pass'.</summary>
+    public int First;
+
+    /// <summary>Number of samples in this pass, 1 to the plan's <see cref="ArenaPlan.PassSamples"/>.</summary>
     public int Samples;
 
     /// <summary>The executor's own memory, laid out by the <see cref="ArenaPlan"/>, 64-byte aligned, zero at first.</summary>
     public float* Arena;
 
-    /// <summary>Receives the gradient of every parameter, summed over the samples: written, not added to. P floats, unaligned.</summary>
+    /// <summary>
+    /// A microbatch's: where the operation writes the gradient of its parameters, summed over the samples, not added to what is there; as if
+    /// P floats were here.
+    /// </summary>
     public float* Gradient;
 
     /// <summary>True in training: dropout acts.</summary>
@@ -90,14 +134,15 @@ internal unsafe struct Pass
     /// <summary>Each sample's number in the training set.</summary>
     public int* SampleNumbers;
 
-    public readonly float* At(Plane plane) => Arena + plane.Offset;
+    /// <summary>Where this pass' samples begin.</summary>
+    public readonly float* At(Plane plane) => Arena + plane.Offset + ((nint)First * plane.WaveStride);
 
     public readonly float* At(int offset) => Arena + offset;
 }
 
 /// <summary>
 /// One node of a compiled network: what one or a few fused layers do, forward and backward. An operation is shared by
-/// all executors of its network and holds only what is the same for them: its plan, and weights packed anew for each step.
+/// all executors of its network and holds only what is the same for them: its plan, and where the step's weights are, some packed.
 /// </summary>
 internal abstract unsafe class Operation : IDisposable
 {
@@ -110,13 +155,13 @@ internal abstract unsafe class Operation : IDisposable
     /// <summary>Which kernels it uses, for people: "direct 6x64 tiles".</summary>
     public abstract string Kernels { get; }
 
-    /// <summary>Packs this step's weights for <see cref="Forward"/>, before any pass of the step.</summary>
-    /// <param name="parameters">All P parameters.</param>
+    /// <summary>Takes this step's weights for <see cref="Forward"/>, before any pass of the step.</summary>
+    /// <param name="parameters">All P parameters; they stay where they are as long as the step lasts.</param>
     public virtual void PrepareForward(float* parameters)
     {
     }
 
-    /// <summary>The same for <see cref="Backward"/>.</summary>
+    /// <summary>The same for the way back.</summary>
     public virtual void PrepareBackward(float* parameters)
     {
     }
@@ -124,11 +169,16 @@ internal abstract unsafe class Operation : IDisposable
     /// <summary>From the input plane to the output plane.</summary>
     public abstract void Forward(in Pass pass);
 
+    /// <summary>From the gradient of its output to that of its parameters, for one microbatch. May overwrite the gradient of its output.</summary>
+    public virtual void BackwardWeights(in Pass pass)
+    {
+    }
+
     /// <summary>
-    /// From the gradient of its output to the gradient of its input (if anyone needs it) and of its parameters. May
-    /// overwrite the gradient of its output.
+    /// From the gradient of its output to that of its input, if anyone needs it, for a microbatch or a wave, after
+    /// <see cref="BackwardWeights"/> of the same samples. May overwrite the gradient of its output.
     /// </summary>
-    public abstract void Backward(in Pass pass);
+    public abstract void BackwardData(in Pass pass);
 
     public virtual void Dispose() => GC.SuppressFinalize(this);
 }

@@ -57,7 +57,7 @@ public class Peak
     }
 }
 
-/// <summary>The whole step of 64 images: packing, eight microbatches forward and back, the tree's sums, RMSprop.</summary>
+/// <summary>The whole step of 64 images: packing, eight microbatches forward and back in two waves, the tree's sums, RMSprop.</summary>
 public class Step
 {
     private TrainedNetwork _network = null!;
@@ -75,11 +75,12 @@ public class Step
     public void Prepare() => _network.Prepare();
 }
 
-/// <summary>Each operation of the card's network for 64 images: eight microbatches of eight.</summary>
+/// <summary>Each operation of the card's network for 64 images: eight microbatches of eight, in two waves.</summary>
 public class Operations
 {
     private TrainedNetwork _network = null!;
     private Operation _operation = null!;
+    private bool _takesWholeWaves;
 
     public static IEnumerable<string> Layers => ["conv2d_1 + max_pooling2d_1", "conv2d_2 + max_pooling2d_2", "conv2d_3", "dense_1", "dense_2"];
 
@@ -105,7 +106,9 @@ public class Operations
     {
         _network = new TrainedNetwork(BuiltInModels.ConvNet, InstructionSets.Best);
         _network.Prepare();
-        _operation = _network.Network.Compiled.Operations.Single(operation => operation.Layers == Layer);
+        CompiledNetwork compiled = _network.Network.Compiled;
+        int index = Array.FindIndex(compiled.Operations, operation => operation.Layers == Layer);
+        (_operation, _takesWholeWaves) = (compiled.Operations[index], index >= compiled.FirstOfWholeWaves);
     }
 
     [GlobalCleanup]
@@ -114,15 +117,34 @@ public class Operations
     [Benchmark]
     public void Forward()
     {
-        for (int microbatch = 0; microbatch < TrainedNetwork.Shards; microbatch++)
-            _operation.Forward(_network.Pass);
+        for (int wave = 0; wave < TrainedNetwork.Waves; wave++)
+        {
+            if (_takesWholeWaves)
+            {
+                _operation.Forward(_network.WholeWave);
+                continue;
+            }
+
+            foreach (Pass pass in _network.Microbatches)
+                _operation.Forward(pass);
+        }
     }
 
     [Benchmark]
     public void Backward()
     {
-        for (int microbatch = 0; microbatch < TrainedNetwork.Shards; microbatch++)
-            _operation.Backward(_network.Pass);
+        for (int wave = 0; wave < TrainedNetwork.Waves; wave++)
+        {
+            foreach (Pass pass in _network.Microbatches)
+            {
+                _operation.BackwardWeights(pass);
+                if (!_takesWholeWaves)
+                    _operation.BackwardData(pass);
+            }
+
+            if (_takesWholeWaves)
+                _operation.BackwardData(_network.WholeWave);
+        }
     }
 }
 

@@ -15,14 +15,23 @@ internal sealed unsafe class TrainedNetwork : IDisposable
 {
     public const int BatchSize = 64;
     public const int Shards = 8;
+
+    /// <summary>Microbatches that go through the network together, and such waves in a step.</summary>
+    public const int WaveMicrobatches = Network.LongestUsefulWave;
+
+    public const int Waves = Shards / WaveMicrobatches;
+
+    private const int Microbatch = BatchSize / Shards;
     private const int WarmUpSteps = 200;
 
     private readonly Dataset _dataset;
     private readonly ShardPlan _plan;
-    private readonly float[][] _partials;
+    private readonly VectorBuffer[] _partials;
     private readonly Optimizer _optimizer;
-    private readonly float[] _parameters;
-    private readonly NativeBuffer _arena, _gradient;
+    private readonly VectorBuffer _parameters;
+    private readonly NativeBuffer _gradient;
+    private readonly byte[] _labels = new byte[WaveMicrobatches * Microbatch];
+    private readonly int[] _samples = new int[WaveMicrobatches * Microbatch];
     private int _step;
 
     public TrainedNetwork(ModelDefinition definition, InstructionSet instructionSet)
@@ -30,18 +39,20 @@ internal sealed unsafe class TrainedNetwork : IDisposable
         _dataset = new DatasetSource(new DatasetSourceOptions()).LoadAsync("mnist", null, null, CancellationToken.None).GetAwaiter().GetResult().Dataset;
         _plan = new ShardPlan(_dataset.Train.Count, BatchSize, Shards, seed: 1, shuffle: true);
         Model = ModelResolver.Resolve(definition, _dataset.Shape, _dataset.Classes);
-        Network = Network.Compile(Model, _plan.Microbatch, instructionSet);
+        Network = Network.Compile(Model, Microbatch, instructionSet, WaveMicrobatches);
         Executor = Network.CreateExecutor();
-        _parameters = ParameterInitializer.Create(Model, 1);
-        _partials = [.. Enumerable.Range(0, Shards).Select(_ => new float[_parameters.Length])];
+        _parameters = new VectorBuffer(Model.ParameterCount);
+        ParameterInitializer.Create(Model, 1).CopyTo(_parameters.Values);
+        _partials = [.. Enumerable.Range(0, Waves).Select(_ => new VectorBuffer(_parameters.Length))];
         _optimizer = Optimizer.Create(OptimizerSettings.Default(OptimizerKind.Rmsprop), _parameters.Length);
         while (_step < WarmUpSteps)
             Step();
 
-        // The last microbatch's activations and gradients stay in the arena for single operations to work on.
-        _arena = Executor.Arena;
+        // The last wave's activations and gradients stay in the arena for single operations to work on.
         _gradient = new NativeBuffer(_parameters.Length);
-        Pass = new Pass { Samples = _plan.Microbatch, Arena = _arena.Pointer, Gradient = _gradient.Pointer, IsTraining = true };
+        Pass first = new() { Samples = Microbatch, Arena = Executor.Arena.Pointer, Gradient = _gradient.Pointer, IsTraining = true };
+        Microbatches = [.. Enumerable.Range(0, WaveMicrobatches).Select(i => first with { First = i * Microbatch })];
+        WholeWave = first with { Samples = WaveMicrobatches * Microbatch };
     }
 
     public ResolvedModel Model { get; }
@@ -50,25 +61,28 @@ internal sealed unsafe class TrainedNetwork : IDisposable
 
     public Executor Executor { get; }
 
-    public Pass Pass { get; }
+    /// <summary>Passes of the last wave.</summary>
+    public IReadOnlyList<Pass> Microbatches { get; }
+
+    /// <summary>The same in one.</summary>
+    public Pass WholeWave { get; }
 
     /// <summary>One training step of 64 images, the update included.</summary>
     public void Step()
     {
         Prepare();
-        for (int shard = 0; shard < Shards; shard++)
-            Train(shard);
-        for (int distance = 1; distance < Shards; distance *= 2)
-        {
-            for (int shard = 0; shard + distance < Shards; shard += 2 * distance)
-                PartialSum.Add(_partials[shard], _partials[shard + distance]);
-        }
-
-        _optimizer.Update(_parameters, _partials[0], BatchSize);
+        for (int wave = 0; wave < Waves; wave++)
+            Train(wave);
+        PartialSum.Add(_partials[0].Values, _partials[1].Values);
+        _optimizer.Update(_parameters.Values, _partials[0].Values, BatchSize);
         _step = (_step + 1) % (_plan.StepsPerEpoch - 1);
     }
 
-    public void Prepare() => Network.Prepare(_parameters);
+    public void Prepare()
+    {
+        fixed (float* parameters = _parameters.Values)
+            Network.Prepare(parameters);
+    }
 
     public void Dispose()
     {
@@ -77,17 +91,17 @@ internal sealed unsafe class TrainedNetwork : IDisposable
         Network.Dispose();
     }
 
-    private void Train(int shard)
+    private void Train(int wave)
     {
-        (byte[] labels, int[] samples) = Fill(shard);
-        Executor.Train(labels, samples, seed: 1, epoch: 0, _partials[shard]);
-    }
+        for (int i = 0; i < _samples.Length; i++)
+        {
+            int sample = _plan.SampleAt((wave * WaveMicrobatches) + (i / Microbatch), (_step * Microbatch) + (i % Microbatch));
+            _dataset.Train.CopyScaled(sample, Executor.Images.Slice(i * Model.Input.Length, Model.Input.Length));
+            (_samples[i], _labels[i]) = (sample, _dataset.Train.Labels[sample]);
+        }
 
-    private (byte[] Labels, int[] Samples) Fill(int shard)
-    {
-        int[] samples = [.. Enumerable.Range(_step * _plan.Microbatch, _plan.Microbatch).Select(position => _plan.SampleAt(shard, position))];
-        for (int i = 0; i < samples.Length; i++)
-            _dataset.Train.CopyScaled(samples[i], Executor.Images.Slice(i * Model.Input.Length, Model.Input.Length));
-        return ([.. samples.Select(sample => _dataset.Train.Labels[sample])], samples);
+        Executor.Train(
+            [new(Microbatch, 0), new(Microbatch, 1), new(Microbatch, 0), new(Microbatch, 2)], [new(WaveMicrobatches, _partials[wave])],
+            _labels, _samples, seed: 1, epoch: 0);
     }
 }

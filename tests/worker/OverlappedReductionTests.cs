@@ -6,7 +6,7 @@ using Distributed.Worker.Compute;
 
 namespace Distributed.Tests;
 
-/// <summary>Microbatches that come layer by layer, in whatever order threads bring them.</summary>
+/// <summary>Microbatches, and nodes that were summed in a wave, that come layer by layer, in whatever order threads bring them.</summary>
 public sealed class OverlappedReductionTests
 {
     /// <summary>However far each microbatch is when another moves on, each chunk has the bits of the tree's, and is delivered once and in order.</summary>
@@ -21,11 +21,11 @@ public sealed class OverlappedReductionTests
                 order.Begin(random);
                 int threads = random.Next(1, 6);
                 List<Action> waiting = [];
-                foreach (int shard in order.Shards(random))
+                foreach (TreeNode node in order.Pieces(random))
                 {
                     if (waiting.Count == threads)
                         MoveOn();
-                    waiting.Add(order.Start(shard, random));
+                    waiting.Add(order.Start(node, random));
                     while (waiting.Count == threads && random.Next(3) > 0)
                         MoveOn();
                 }
@@ -51,7 +51,7 @@ public sealed class OverlappedReductionTests
         {
             Order order = new(shards: 13, length: 700, size: 32, isBfloat16: round % 2 == 0, random);
             order.Begin(random);
-            Action[] walks = [.. order.Shards(random).Select(shard => order.Start(shard, random))];
+            Action[] walks = [.. order.Pieces(random).Select(node => order.Start(node, random))];
             int taken = 0;
             Thread[] threads = [.. Enumerable.Range(0, 4).Select(_ => new Thread(() =>
             {
@@ -140,8 +140,8 @@ public sealed class OverlappedReductionTests
         order.Check();
     }
 
-    /// <summary>A microbatch on its way back through the network.</summary>
-    private sealed class Walk(OverlappedReduction.Microbatch microbatch, Partial source, Partial partial, int[] stops)
+    /// <summary>A microbatch, or a node's that one thread computes together, on its way back through the network.</summary>
+    private sealed class Walk(INodeReduction node, Partial source, Partial partial, int[] stops)
     {
         private int _next;
 
@@ -152,7 +152,7 @@ public sealed class OverlappedReductionTests
             int first = stops[_next], end = _next == 0 ? source.Gradient.Length : stops[_next - 1];
             source.Gradient.Values[first..end].CopyTo(partial.Gradient.Values[first..]);
             _next++;
-            microbatch.Complete(new MicrobatchResult(source.LossSum, source.Correct), first);
+            node.Complete(new MicrobatchResult(source.LossSum, source.Correct), first);
         }
     }
 
@@ -202,25 +202,39 @@ public sealed class OverlappedReductionTests
             _reduction.Begin(active, _nodes, this);
         }
 
-        public IEnumerable<int> Shards(Random random)
+        /// <summary>The nodes that threads compute: what is wanted, or what makes it, down to microbatches.</summary>
+        public IEnumerable<TreeNode> Pieces(Random random)
         {
-            int[] shards = [.. _nodes.SelectMany(node => Enumerable.Range(_tree.Range(node).First, Math.Max(0, Math.Min(_active, _tree.Range(node).End) - _tree.Range(node).First)))];
-            random.Shuffle(shards);
-            return shards;
+            TreeNode[] pieces = [.. _nodes.SelectMany(Cut)];
+            random.Shuffle(pieces);
+            return pieces;
+
+            IEnumerable<TreeNode> Cut(TreeNode node)
+            {
+                if (node.FirstShard >= _active)
+                    return [];
+                if (node.Level == 0 || random.Next(3) == 0)
+                    return [node];
+                (TreeNode left, TreeNode right) = node.Children;
+                return [.. Cut(left), .. Cut(right)];
+            }
         }
 
-        /// <summary>Called again and again, it moves a microbatch on by a layer each time.</summary>
-        public Action Start(int shard, Random random) =>
-            Start(shard, [.. Enumerable.Range(0, random.Next(4)).Select(_ => random.Next(1, _length + 1)).Append(0).OrderDescending()]);
+        /// <summary>Called again and again, it moves a node on by a layer each time.</summary>
+        public Action Start(TreeNode node, Random random) =>
+            Start(node, [.. Enumerable.Range(0, random.Next(4)).Select(_ => random.Next(1, _length + 1)).Append(0).OrderDescending()]);
 
-        public Action Start(int shard, int[] stops)
+        public Action Start(int shard, int[] stops) => Start(TreeNode.Leaf(shard), stops);
+
+        private Action Start(TreeNode node, int[] stops)
         {
             Partial partial = _pool.Rent();
             partial.Gradient.Values.Fill(float.NaN);
             (partial.LossSum, partial.Correct, partial.Samples) = (double.NaN, -1, -1);
-            OverlappedReduction.Microbatch microbatch = _reduction.CreateMicrobatch();
-            microbatch.Begin(shard, partial, _leaves[shard].Samples);
-            return new Walk(microbatch, _leaves[shard], partial, stops).Next;
+            Partial source = node.Level == 0 ? _leaves[node.FirstShard] : Sum(node);
+            INodeReduction reduction = _reduction.CreateNode();
+            reduction.Begin(node, partial, source.Samples);
+            return new Walk(reduction, source, partial, stops).Next;
         }
 
         public void Check()

@@ -10,7 +10,7 @@ namespace Distributed.Tests;
 
 public sealed class StepExecutorTests : IDisposable
 {
-    private readonly TinyRun _tiny = new(train: 100, test: 45);
+    private readonly TinyRun _tiny = new(train: 100, test: 45, takesWholeWaves: true);
     private readonly Dataset _dataset;
     private readonly ShardPlan _plan;
     private readonly ResolvedModel _model;
@@ -29,9 +29,13 @@ public sealed class StepExecutorTests : IDisposable
     [InlineData(3, WirePrecision.Bf16)]
     public void Train_WithAnyNumberOfThreads_GivesTheSameBits(int step, WirePrecision precision)
     {
-        byte[] expected = Train(1, step, [new TreeNode(3, 0)], precision).Single().Gradient;
-        Assert.Equal(expected, Train(2, step, [new TreeNode(3, 0)], precision).Single().Gradient);
-        Assert.Equal(expected, Train(5, step, [new TreeNode(3, 0)], precision).Single().Gradient);
+        (_, byte[] expected, StepTotals totals) = Train(1, step, [new TreeNode(3, 0)], precision, wave: 1).Single();
+        Assert.All([1, 2, 5], threads =>
+        {
+            (_, byte[] gradient, StepTotals others) = Train(threads, step, [new TreeNode(3, 0)], precision).Single();
+            Assert.Equal(expected, gradient);
+            Assert.Equal(totals, others);
+        });
     }
 
     [Fact]
@@ -49,9 +53,9 @@ public sealed class StepExecutorTests : IDisposable
     {
         TreeNode[][] orders = [[new(3, 0)], [new(0, 2), new(1, 0), new(2, 1)], [.. Enumerable.Range(0, 8).Select(TreeNode.Leaf)]];
         Assert.All(orders, nodes => Assert.All([0, 3], step => Assert.Equal(
-            Train(1, step, Active(nodes, step), precision).OrderBy(static partial => partial.Node.FirstShard),
+            Train(1, step, Active(nodes, step), precision, wave: 1).OrderBy(static partial => partial.Node.FirstShard),
             Train(threads, step, Active(nodes, step), precision, chunkValues).OrderBy(static partial => partial.Node.FirstShard),
-            static (one, other) => one.Node == other.Node && one.Samples == other.Samples && one.Gradient.AsSpan().SequenceEqual(other.Gradient))));
+            static (one, other) => one.Node == other.Node && one.Totals == other.Totals && one.Gradient.AsSpan().SequenceEqual(other.Gradient))));
 
         TreeNode[] Active(TreeNode[] nodes, int step) => [.. nodes.Where(node => node.FirstShard < _plan.ActiveShards(step))];
     }
@@ -60,9 +64,28 @@ public sealed class StepExecutorTests : IDisposable
     public void Train_AskedForSeveralNodes_DeliversEachOnce()
     {
         TreeNode[] nodes = [new(0, 2), new(1, 0), new(2, 1)];
-        List<(TreeNode Node, byte[] Gradient, int Samples)> delivered = Train(2, 0, nodes);
+        List<(TreeNode Node, byte[] Gradient, StepTotals Totals)> delivered = Train(2, 0, nodes);
         Assert.Equal(nodes.ToHashSet(), [.. delivered.Select(static partial => partial.Node)]);
-        Assert.Equal([4, 8, 16], delivered.OrderBy(static partial => partial.Node.Level).Select(static partial => partial.Samples));
+        Assert.Equal([4, 8, 16], delivered.OrderBy(static partial => partial.Node.Level).Select(static partial => partial.Totals.Samples));
+    }
+
+    /// <summary>Blocks of the test set that waves cut anywhere.</summary>
+    [Fact]
+    public void Evaluate_InWaves_ScoresAsMicrobatchByMicrobatch()
+    {
+        Assert.Equal(Evaluate(1), Evaluate(StepExecutor.WaveFor(_plan, 1)));
+
+        List<string> Evaluate(int wave)
+        {
+            using Network network = Compile(1, wave);
+            TestStore tests = new(3, 64);
+            for (int block = 0; block < 3; block++)
+                tests.Add(block, _dataset.Test.Images.AsSpan(block * 15 * 64, 15 * 64), _dataset.Test.Labels.AsSpan(block * 15, 15));
+            using StepExecutor executor = new(network, _plan, FillShards(_plan), tests, 1);
+            Sink sink = new(executor);
+            executor.Evaluate(ParameterInitializer.Create(_model, 1), [0, 1, 2], sink);
+            return sink.Scores;
+        }
     }
 
     [Fact]
@@ -79,7 +102,7 @@ public sealed class StepExecutorTests : IDisposable
     public void Train_InSteadyState_AllocatesNothing(bool inChunks)
     {
         VectorChunks? chunks = inChunks ? new VectorChunks(_model.ParameterCount, 16) : null;
-        using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
+        using Network network = Compile(threads: 1);
         using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), 1, chunks: chunks);
         ReturningSink sink = new(executor, chunks);
         float[] weights = ParameterInitializer.Create(_model, 1);
@@ -164,15 +187,24 @@ public sealed class StepExecutorTests : IDisposable
 
     public void Dispose() => _tiny.Dispose();
 
-    private List<(TreeNode Node, byte[] Gradient, int Samples)> Train(
-        int threads, int step, TreeNode[] nodes, WirePrecision precision = WirePrecision.Float32, int? chunkValues = null)
+    private List<(TreeNode Node, byte[] Gradient, StepTotals Totals)> Train(
+        int threads, int step, TreeNode[] nodes, WirePrecision precision = WirePrecision.Float32, int? chunkValues = null, int? wave = null)
     {
         VectorChunks? chunks = chunkValues is { } size ? new VectorChunks(_model.ParameterCount, size) : null;
-        using Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best);
+        using Network network = Compile(threads, wave);
         using StepExecutor executor = new(network, _plan, FillShards(_plan), new TestStore(0, 64), threads, precision: precision, chunks: chunks);
         Sink sink = new(executor, chunks);
         executor.Train(ParameterInitializer.Create(_model, 1), 0, step, nodes, sink);
         return sink.Delivered;
+    }
+
+    /// <param name="wave">The most microbatches in one; null: as in a worker.</param>
+    private Network Compile(int threads, int? wave = null)
+    {
+        int most = wave ?? StepExecutor.WaveFor(_plan, threads);
+        Network network = Network.Compile(_model, _plan.Microbatch, InstructionSets.Best, most);
+        Assert.Equal(most, network.WaveMicrobatches);
+        return network;
     }
 
     private ShardStore FillShards(ShardPlan plan)
@@ -194,12 +226,14 @@ public sealed class StepExecutorTests : IDisposable
 
     private sealed class Sink(StepExecutor executor, VectorChunks? chunks = null) : IResultSink
     {
-        public List<(TreeNode Node, byte[] Gradient, int Samples)> Delivered { get; } = [];
+        public List<(TreeNode Node, byte[] Gradient, StepTotals Totals)> Delivered { get; } = [];
+
+        public List<string> Scores { get; } = [];
 
         public void DeliverPartial(TreeNode node, Partial partial)
         {
             lock (Delivered)
-                Delivered.Add((node, partial.Gradient.Bytes.ToArray(), partial.Samples));
+                Delivered.Add((node, partial.Gradient.Bytes.ToArray(), partial.Totals));
             executor.Pool.Return(partial);
         }
 
@@ -209,7 +243,7 @@ public sealed class StepExecutorTests : IDisposable
             lock (Delivered)
             {
                 if (chunk == 0)
-                    Delivered.Add((node, new byte[partial.Gradient.Bytes.Length], partial.Samples));
+                    Delivered.Add((node, new byte[partial.Gradient.Bytes.Length], partial.Totals));
                 // Only this chunk's: the rest need not be there yet.
                 partial.Gradient.Bytes[(first * sizeof(float))..(end * sizeof(float))].CopyTo(Delivered.Single(other => other.Node == node).Gradient.AsMemory(first * sizeof(float)));
             }
@@ -218,9 +252,8 @@ public sealed class StepExecutorTests : IDisposable
                 executor.Pool.Return(partial);
         }
 
-        public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions)
-        {
-        }
+        public void DeliverBlock(int block, double lossSum, int correct, byte[] predictions) =>
+            Scores.Add($"{block}: {lossSum:R}, {correct}, {Convert.ToHexString(predictions)}");
     }
 
     private sealed class ReturningSink(StepExecutor executor, VectorChunks? chunks) : IResultSink

@@ -4,24 +4,27 @@ using Distributed.Engine;
 namespace Distributed.Worker.Compute;
 
 /// <summary>What one compute thread has to itself.</summary>
-internal sealed class ComputeThread(int index, Executor executor, int microbatch)
+internal sealed class ComputeThread(int index, Executor executor)
 {
     /// <summary>From 0, the caller's.</summary>
     public int Index { get; } = index;
 
     public Executor Executor { get; } = executor;
 
-    /// <summary>One class a sample of the microbatch.</summary>
-    public byte[] Labels { get; } = new byte[microbatch];
+    /// <summary>The microbatches that it computes at once.</summary>
+    public Wave Wave { get; } = new(executor.Network.WaveMicrobatches);
+
+    /// <summary>One class a sample of the wave.</summary>
+    public byte[] Labels { get; } = new byte[executor.Network.WaveSamples];
 
     /// <summary>Each sample's number in the training set.</summary>
-    public int[] SampleNumbers { get; } = new int[microbatch];
+    public int[] SampleNumbers { get; } = new int[executor.Network.WaveSamples];
 
     /// <summary>How it adds what it has computed, with threads that are done; null: there are no others.</summary>
     public JointAddition? Addition { get; init; }
 
-    /// <summary>Where what it computes is added while it computes; null: when it is done.</summary>
-    public OverlappedReduction.Microbatch? Overlap { get; set; }
+    /// <summary>How the sums of its wave go up the reduction tree.</summary>
+    public IReadOnlyList<INodeReduction> Reductions { get; set; } = [];
 }
 
 /// <summary>
@@ -48,8 +51,8 @@ internal sealed class ComputePool : IDisposable
     private volatile bool _isDisposed;
 
     /// <param name="network">
-    /// Compiled for the microbatch. The first thread uses it, the others copies of it: to pack the weights takes a thread about as long
-    /// as to read what another core has packed, and much less where cores share no cache.
+    /// Compiled for the microbatch. The first thread uses it, the others copies of it: to pack those weights that are packed takes a thread
+    /// about as long as to read what another core has packed, and much less where cores share no cache.
     /// </param>
     /// <param name="threads">T, at least 1.</param>
     public ComputePool(Network network, int threads)
@@ -58,7 +61,7 @@ internal sealed class ComputePool : IDisposable
         _threads = new ComputeThread[threads];
         for (int i = 0; i < threads; i++)
         {
-            _threads[i] = new ComputeThread(i, (i == 0 ? network : network.Copy()).CreateExecutor(), network.Microbatch)
+            _threads[i] = new ComputeThread(i, (i == 0 ? network : network.Copy()).CreateExecutor())
             {
                 Addition = threads == 1 ? null : new JointAddition(threads, isFromFront: 2 * i < threads),
             };

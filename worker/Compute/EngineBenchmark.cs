@@ -34,7 +34,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     private readonly Network _network;
     private readonly StepExecutor _executor;
     private readonly Optimizer _optimizer;
-    private readonly float[] _weights;
+    private readonly VectorBuffer _weights;
     private readonly TreeNode[] _root;
     private readonly Action<ComputeThread> _updateJob;
     private Partial? _sum;
@@ -43,7 +43,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     {
         _plan = plan;
         _threads = threads;
-        _network = Network.Compile(model, plan.Microbatch, InstructionSets.Best);
+        _network = Network.Compile(model, plan.Microbatch, InstructionSets.Best, StepExecutor.WaveFor(plan, threads));
         ShardStore shards = new(plan, images.Shape.Length);
         for (int shard = 0; shard < plan.Shards; shard++)
         {
@@ -56,13 +56,14 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
 
         _executor = new StepExecutor(_network, plan, shards, new TestStore(0, images.Shape.Length), threads);
         _optimizer = Optimizer.Create(OptimizerSettings.Default(OptimizerKind.Rmsprop), model.ParameterCount);
-        _weights = ParameterInitializer.Create(model, plan.Seed);
+        _weights = new VectorBuffer(model.ParameterCount);
+        ParameterInitializer.Create(model, plan.Seed).CopyTo(_weights.Values);
         _root = [new ReductionTree(plan.Shards).Root];
         _updateJob = Update;
     }
 
     /// <summary>As the last step left them.</summary>
-    public ReadOnlySpan<float> Weights => _weights;
+    public ReadOnlySpan<float> Weights => _weights.Values;
 
     /// <summary>Trains for a while, then times <paramref name="steps"/> steps.</summary>
     public BenchmarkResult Run(int steps, CancellationToken cancellation)
@@ -103,7 +104,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     {
         cancellation.ThrowIfCancellationRequested();
         (int epoch, int step) = Math.DivRem(number, _plan.StepsPerEpoch);
-        _executor.Train(_weights, epoch, step, _root, this);
+        _executor.Train(_weights.Values, epoch, step, _root, this);
         Partial sum = _sum ?? throw new InvalidOperationException("the step brought no sum");
         _optimizer.BeginStep();
         _executor.Threads.Run(_updateJob);
@@ -116,7 +117,7 @@ internal sealed class EngineBenchmark : IResultSink, IDisposable
     private void Update(ComputeThread thread)
     {
         Partial sum = _sum!;
-        _optimizer.UpdateRange(_weights, sum.Gradient.Values, sum.Samples, Start(thread.Index), Start(thread.Index + 1));
+        _optimizer.UpdateRange(_weights.Values, sum.Gradient.Values, sum.Samples, Start(thread.Index), Start(thread.Index + 1));
     }
 
     private int Start(int thread) => VectorParts.Start(thread, _threads, _weights.Length);

@@ -4,10 +4,10 @@ using Distributed.Reduction;
 namespace Distributed.Worker.Compute;
 
 /// <summary>
-/// Adds microbatches along the tree while they are still on their way back through the network: the last layers' gradients, most
-/// of a vector, are complete long before the first layers', and travel meanwhile. What all microbatches below a wanted node have of
-/// a chunk is added and delivered, by whichever thread finds it; microbatches that are done before the last of them have come so far
-/// are added whole, as <see cref="TreeReduction"/> does, so that few are kept.
+/// Adds microbatches, and nodes that a thread computes in one wave, along the tree while they are still on their way back through the
+/// network: the last layers' gradients, most of a vector, are complete long before the first layers', and travel meanwhile. What all of
+/// them below a wanted node have of a chunk is added and delivered, by whichever thread finds it; those that are done before the last
+/// have come so far are added whole, as <see cref="TreeReduction"/> does, so that few are kept.
 /// </summary>
 /// <param name="precision">What the gradient of every node is rounded to.</param>
 internal sealed class OverlappedReduction(ReductionTree tree, VectorChunks chunks, PartialPool pool, WirePrecision precision)
@@ -36,26 +36,26 @@ internal sealed class OverlappedReduction(ReductionTree tree, VectorChunks chunk
         }
     }
 
-    /// <summary>What one thread needs to take part: it computes one microbatch after the other.</summary>
-    public Microbatch CreateMicrobatch() => new(this);
+    /// <summary>What a thread needs to take part with one node after the other; it may have several under way.</summary>
+    public INodeReduction CreateNode() => new NodeReduction(this);
 
-    private void Complete(Microbatch microbatch, in MicrobatchResult result, int first)
+    private void Complete(NodeReduction reduction, in MicrobatchResult result, int first)
     {
-        (TreeNode leaf, Partial partial, Range news) = microbatch.Advance(result, first);
+        (TreeNode node, Partial partial, Range news) = reduction.Advance(result, first);
         if (precision == WirePrecision.Bf16)
             Bfloat16.Round(partial.Gradient.Values[news]);
         int count = chunks.CountFrom(first);
         if (count == 0)
             return;
-        Target target = _targetOfShard[leaf.FirstShard];
+        Target target = _targetOfShard[node.FirstShard];
         bool isStaged;
         lock (_lock)
         {
-            target.Reduction.Note(leaf, partial, count);
+            target.Reduction.Note(node, partial, count);
             isStaged = target.Look();
         }
 
-        if (isStaged || (count == chunks.Count && AddWhole(target, leaf, partial)))
+        if (isStaged || (count == chunks.Count && AddWhole(target, node, partial)))
             AddChunks(target);
     }
 
@@ -126,32 +126,30 @@ internal sealed class OverlappedReduction(ReductionTree tree, VectorChunks chunk
         }
     }
 
-    /// <summary>One thread's: the microbatch that it computes, as far as it has come.</summary>
-    internal sealed class Microbatch(OverlappedReduction reduction) : IBackwardObserver
+    /// <summary>One thread's: a node that it computes, as far as it has come.</summary>
+    private sealed class NodeReduction(OverlappedReduction reduction) : INodeReduction
     {
         private Partial _partial = null!;
-        private TreeNode _leaf;
+        private TreeNode _node;
         private int _samples;
         private int _first;
 
-        /// <summary>Another microbatch begins.</summary>
-        /// <param name="partial">Gets its gradient; the reduction's when the pass has ended.</param>
-        public void Begin(int shard, Partial partial, int samples)
+        public void Begin(TreeNode node, Partial partial, int samples)
         {
-            (_leaf, _partial, _samples) = (TreeNode.Leaf(shard), partial, samples);
+            (_node, _partial, _samples) = (node, partial, samples);
             _first = partial.Gradient.Length;
         }
 
         public void Complete(in MicrobatchResult result, int first) => reduction.Complete(this, result, first);
 
-        internal (TreeNode Leaf, Partial Partial, Range News) Advance(in MicrobatchResult result, int first)
+        internal (TreeNode Node, Partial Partial, Range News) Advance(in MicrobatchResult result, int first)
         {
             // Once: the sums of others may be added to this partial while it is still under way.
             if (_first == _partial.Gradient.Length)
                 (_partial.LossSum, _partial.Correct, _partial.Samples) = (result.LossSum, result.Correct, _samples);
             Range news = first.._first;
             _first = first;
-            return (_leaf, _partial, news);
+            return (_node, _partial, news);
         }
     }
 

@@ -19,20 +19,21 @@ internal sealed class WorkRanges(int threads)
         Array.Clear(_taken);
     }
 
-    /// <summary>The next number for a thread, or -1 when all are taken.</summary>
-    public int Take(int thread)
+    /// <summary>The next numbers for a thread; none when all are taken.</summary>
+    /// <param name="most">Of its own as many at most; of what others have left it takes one.</param>
+    public (int First, int Count) Take(int thread, int most)
     {
         for (int i = 0; i < threads; i++)
         {
-            int owner = (thread + i) % threads, first = Start(owner), end = Start(owner + 1);
-            if (Volatile.Read(ref _taken[owner * Spacing]) >= end - first)
+            int owner = (thread + i) % threads, first = Start(owner), length = Start(owner + 1) - first, wanted = i == 0 ? most : 1;
+            if (Volatile.Read(ref _taken[owner * Spacing]) >= length)
                 continue;
-            int taken = Interlocked.Increment(ref _taken[owner * Spacing]) - 1;
-            if (taken < end - first)
-                return first + taken;
+            int taken = Interlocked.Add(ref _taken[owner * Spacing], wanted) - wanted;
+            if (taken < length)
+                return (first + taken, Math.Min(wanted, length - taken));
         }
 
-        return -1;
+        return default;
     }
 
     private int Start(int thread) => (int)((long)_count * thread / threads);

@@ -83,7 +83,7 @@ internal sealed class RunContext : IDisposable
         RunContext? run = null;
         try
         {
-            run = new RunContext(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best), plan, threads, shared);
+            run = new RunContext(welcome, Network.Compile(model, plan.Microbatch, InstructionSets.Best, StepExecutor.WaveFor(plan, threads)), plan, threads, shared);
             run.Executor.WarmUp();
             return run;
         }

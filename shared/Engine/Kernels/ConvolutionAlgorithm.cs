@@ -27,11 +27,12 @@ internal unsafe interface IConvolutionAlgorithm
     static abstract int KernelMatrices { get; }
 
     /// <summary>G, or as much of it as is done ahead: from the 9 taps, in scan order, to the <see cref="KernelMatrices"/>.</summary>
-    /// <param name="taps">The first of the taps' matrices, one behind the other.</param>
+    /// <param name="taps">The first of the taps' matrices.</param>
+    /// <param name="tapStride">Floats from one of those to the next.</param>
     /// <param name="matrices">Receives the kernel's matrices.</param>
     /// <param name="matrixStride">Floats from one of those to the next.</param>
-    /// <param name="length">Floats in a matrix, a multiple of 16.</param>
-    static abstract void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+    /// <param name="length">Consecutive floats of each matrix to transform, a multiple of 16.</param>
+    static abstract void TransformKernel<TLanes>(float* taps, nint tapStride, float* matrices, nint matrixStride, int length)
         where TLanes : unmanaged, ILanes<TLanes>;
 
     /// <summary>The transformed kernel's matrix for a product.</summary>

@@ -27,11 +27,11 @@ internal readonly unsafe struct Symmetric3x3 : IConvolutionAlgorithm
     // G only sums: the taps stay as they are, a quarter of the memory, and few tiles are bound by reading the kernel.
     public static int KernelMatrices => 9;
 
-    public static void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+    public static void TransformKernel<TLanes>(float* taps, nint tapStride, float* matrices, nint matrixStride, int length)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         for (nint tap = 0; tap < KernelMatrices; tap++)
-            new ReadOnlySpan<float>(taps + (tap * length), length).CopyTo(new Span<float>(matrices + (tap * matrixStride), length));
+            new ReadOnlySpan<float>(taps + (tap * tapStride), length).CopyTo(new Span<float>(matrices + (tap * matrixStride), length));
     }
 
     public static MatrixSum Factor(float* matrices, nint matrixStride, int product, int columns)

@@ -29,19 +29,17 @@ internal static unsafe class TileProducts
     public const int BlockTiles = 24;
 
     /// <summary>For every product: result (tiles, columns) = tiles (tiles, depth) x kernel (depth, columns).</summary>
-    /// <param name="kernel">The algorithm's matrices (depth, columns), as <see cref="Operations.TransformedKernel{TAlgorithm, TLanes}"/> keeps them.</param>
+    /// <param name="kernel">The algorithm's matrices (depth, columns), as <see cref="Operations.TransformedKernel{TAlgorithm, TLanes}"/> gives them.</param>
     public static void Multiply<TAlgorithm, TLanes>(
-        float* arena, TileBuffer tiles, int firstTile, float* kernel, TileBuffer result, int firstResult, int count, int depth)
+        float* arena, TileBuffer tiles, int firstTile, in KernelColumns kernel, TileBuffer result, int firstResult, int count, int depth)
         where TAlgorithm : IConvolutionAlgorithm
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int columns = result.Channels;
-        nint matrixStride = Operations.TransformedKernel<TAlgorithm, TLanes>.MatrixStride(depth, columns);
         for (int product = 0; product < TAlgorithm.Products * TAlgorithm.Products; product++)
         {
             Gemm.Multiply<TLanes>(
-                tiles.Product(arena, product, firstTile), TAlgorithm.Factor(kernel, matrixStride, product, columns),
-                result.Product(arena, product, firstResult), count, columns, depth);
+                tiles.Product(arena, product, firstTile), TAlgorithm.Factor(kernel.Matrices, kernel.MatrixStride, product, kernel.RowStride),
+                result.Product(arena, product, firstResult), count, kernel.Count, depth);
         }
     }
 }

@@ -47,12 +47,12 @@ internal static unsafe class TileTransform
         }
     }
 
-    /// <summary>T g T' for a whole kernel: from its taps' matrices, one behind the other, to as many of the products.</summary>
-    /// <param name="length">Floats in a matrix, a multiple of the lanes.</param>
-    public static void ApplyToKernel<TMap, TLanes>(float* taps, float* matrices, nint matrixStride, int length)
+    /// <summary>T g T' for a kernel: from its taps' matrices to as many of the products.</summary>
+    /// <param name="length">Consecutive floats of each matrix to transform, a multiple of the lanes.</param>
+    public static void ApplyToKernel<TMap, TLanes>(float* taps, nint tapStride, float* matrices, nint matrixStride, int length)
         where TMap : ILinearMap
         where TLanes : unmanaged, ILanes<TLanes> =>
-        Apply<TMap, TLanes>(new(taps, TMap.Inputs * (nint)length, length), new(matrices, TMap.Outputs * matrixStride, matrixStride), length);
+        Apply<TMap, TLanes>(new(taps, TMap.Inputs * tapStride, tapStride), new(matrices, TMap.Outputs * matrixStride, matrixStride), length);
 
     /// <summary>Y += T X T'.</summary>
     /// <param name="channels">Floats in a row, a multiple of the lanes.</param>

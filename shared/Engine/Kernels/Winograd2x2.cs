@@ -35,8 +35,8 @@ internal readonly unsafe struct Winograd2x2 : ITransposableAlgorithm
 
     public static int KernelMatrices => Products * Products;
 
-    public static void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.ApplyToKernel<Kernel, TLanes>(taps, matrices, matrixStride, length);
+    public static void TransformKernel<TLanes>(float* taps, nint tapStride, float* matrices, nint matrixStride, int length)
+        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.ApplyToKernel<Kernel, TLanes>(taps, tapStride, matrices, matrixStride, length);
 
     public static MatrixSum Factor(float* matrices, nint matrixStride, int product, int columns) =>
         new(matrices + (product * matrixStride), columns);

@@ -22,8 +22,8 @@ internal readonly unsafe struct Winograd5x5 : IConvolutionAlgorithm
     public static void TransformInput<TLanes>(Square source, Square destination, int channels)
         where TLanes : unmanaged, ILanes<TLanes> => TileTransform.Apply<Input, TLanes>(source, destination, channels);
 
-    public static void TransformKernel<TLanes>(float* taps, float* matrices, nint matrixStride, int length)
-        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.ApplyToKernel<Kernel, TLanes>(taps, matrices, matrixStride, length);
+    public static void TransformKernel<TLanes>(float* taps, nint tapStride, float* matrices, nint matrixStride, int length)
+        where TLanes : unmanaged, ILanes<TLanes> => TileTransform.ApplyToKernel<Kernel, TLanes>(taps, tapStride, matrices, matrixStride, length);
 
     public static MatrixSum Factor(float* matrices, nint matrixStride, int product, int columns) =>
         new(matrices + (product * matrixStride), columns);

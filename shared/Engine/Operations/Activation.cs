@@ -33,7 +33,7 @@ internal sealed unsafe class Activation<TLanes>(ActivationKind kind, Edge input,
         }
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardData(in Pass pass)
     {
         if (input.Gradient is null)
             return;

@@ -29,7 +29,7 @@ internal sealed unsafe class AveragePooling<TLanes>(Edge input, Edge output, Poo
         }
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardData(in Pass pass)
     {
         if (input.Gradient is null)
             return;

@@ -29,8 +29,7 @@ internal sealed unsafe class BorderedPlane
             return;
         }
 
-        int sampleStride = checked(shape.Height * shape.Width * inner.ChannelStride);
-        Plane = new Plane(arena.Reserve(checked(arena.Microbatch * sampleStride)), shape, inner.ChannelStride, sampleStride);
+        Plane = arena.ReserveBordered(inner, shape);
         _interior = (top * Plane.RowStride) + (left * Plane.ChannelStride);
     }
 

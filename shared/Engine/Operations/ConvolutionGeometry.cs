@@ -21,9 +21,9 @@ internal sealed class ConvolutionGeometry
         _filters = output.Value.Shape.Channels;
         bool isPadded = _rows.PadBefore + _rows.PadAfter + _columns.PadBefore + _columns.PadAfter > 0;
         Source = isPadded ? ReservePadded(arena, input.Value, _rows.PadBefore + _rows.PadAfter, _columns.PadBefore + _columns.PadAfter) : input.Value;
-        Rows = RowTable(arena.Microbatch);
+        Rows = RowTable(arena.PassSamples);
         Segments = ForwardSegments();
-        Outputs = Enumerable.Range(0, checked(arena.Microbatch * output.Value.Pixels)).Select(pixel => pixel * output.Value.ChannelStride).ToArray();
+        Outputs = Enumerable.Range(0, checked(arena.PassSamples * output.Value.Pixels)).Select(pixel => pixel * output.Value.ChannelStride).ToArray();
         if (input.Gradient is not null)
             PlanDataGradient(input.Gradient, output.Gradient!, arena);
     }
@@ -31,7 +31,7 @@ internal sealed class ConvolutionGeometry
     /// <summary>Where the input is read: the input itself, or a copy with a border of zeros.</summary>
     public Plane Source { get; }
 
-    /// <summary>For each output pixel of a microbatch the place of its window in the source.</summary>
+    /// <summary>For each output pixel of a pass the place of its window in the source.</summary>
     public int[] Rows { get; }
 
     /// <summary>The window, as stretches that are contiguous in the source.</summary>
@@ -43,7 +43,7 @@ internal sealed class ConvolutionGeometry
     /// </summary>
     public bool IsMatrixProduct => _rows is { Size: 1, Stride: 1 } && _columns is { Size: 1, Stride: 1 };
 
-    /// <summary>For each output pixel of a microbatch its place in the output.</summary>
+    /// <summary>For each output pixel of a pass its place in the output.</summary>
     public int[] Outputs { get; }
 
     /// <summary>Where the output's gradient is read for the input's: itself, or a copy with a border of zeros. Null if nobody needs it.</summary>
@@ -61,12 +61,8 @@ internal sealed class ConvolutionGeometry
     /// <summary>The pixels of one residue: <paramref name="PixelsPerSample"/> rows a sample, samples in order.</summary>
     internal sealed record Phase(int PixelsPerSample, int[] Rows, int[] Outputs, Segment[] Segments);
 
-    private static Plane ReservePadded(ArenaPlan arena, Plane plane, int addedRows, int addedColumns)
-    {
-        SampleShape shape = plane.Shape with { Height = plane.Shape.Height + addedRows, Width = plane.Shape.Width + addedColumns };
-        int sampleStride = checked(shape.Height * shape.Width * plane.ChannelStride);
-        return new Plane(arena.Reserve(checked(arena.Microbatch * sampleStride)), shape, plane.ChannelStride, sampleStride);
-    }
+    private static Plane ReservePadded(ArenaPlan arena, Plane plane, int addedRows, int addedColumns) =>
+        arena.ReserveBordered(plane, plane.Shape with { Height = plane.Shape.Height + addedRows, Width = plane.Shape.Width + addedColumns });
 
     private int[] RowTable(int samples) =>
         [.. from sample in Enumerable.Range(0, samples)
@@ -114,12 +110,12 @@ internal sealed class ConvolutionGeometry
                     continue;
                 phases.Add(new Phase(
                     pixels.Length,
-                    [.. from sample in Enumerable.Range(0, arena.Microbatch)
+                    [.. from sample in Enumerable.Range(0, arena.PassSamples)
                         from pixel in pixels
                         let q = (pixel.Y + _rows.PadBefore) / _rows.Stride
                         let p = (pixel.X + _columns.PadBefore) / _columns.Stride
                         select (sample * source.SampleStride) + ((q + beforeRows) * source.RowStride) + ((p + beforeColumns) * source.ChannelStride)],
-                    [.. from sample in Enumerable.Range(0, arena.Microbatch)
+                    [.. from sample in Enumerable.Range(0, arena.PassSamples)
                         from pixel in pixels
                         select (sample * inputGradient.SampleStride) + (pixel.Y * inputGradient.RowStride) + (pixel.X * inputGradient.ChannelStride)],
                     [.. from j in Enumerable.Range(0, Taps(_rows, residueRow))

@@ -6,6 +6,7 @@ namespace Distributed.Engine.Operations;
 /// <summary>
 /// Conv2D 3x3 with ReLU and MaxPooling2D 2x2 in one: forward keeps the pooled values and which position won, backward
 /// touches only what passed the pool. An input of many channels goes by Winograd's algorithms, one of few channels directly.
+/// A pass carries a microbatch: what lives in one is marked anew for the next.
 /// </summary>
 internal sealed unsafe class ConvolutionPool<TLanes> : Operation
     where TLanes : unmanaged, ILanes<TLanes>
@@ -37,8 +38,8 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             : (2 * pooled.Height, 2 * pooled.Width);
         int border = padding == Padding.Same ? 1 : 0;
         _source = new BorderedPlane(arena, input.Value, border, border, height + 2, width + 2);
-        int winners = arena.Reserve(checked(arena.Microbatch * output.Value.SampleStride) / sizeof(float));
-        _convolution = new PooledConvolution(_source.Plane, WindowTable(_source.Plane, pooled, arena.Microbatch), output.Value, winners, parameters);
+        int winners = arena.Reserve(checked(arena.WaveSamples * output.Value.SampleStride) / sizeof(float));
+        _convolution = new PooledConvolution(_source.Plane, WindowTable(_source.Plane, pooled, arena.PassSamples), output.Value, winners, parameters);
         _forward = hasLargeTiles ? new TiledPooledForward<Winograd5x5, TLanes>(_convolution, arena)
             : isWinograd ? new WindowPooledForward<TLanes>(_convolution, arena)
             : new DirectPooledForward<TLanes>(_convolution, arena);
@@ -78,7 +79,7 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
         _forward.Run(pass);
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardWeights(in Pass pass)
     {
         int windows = pass.Samples * _output.Value.Pixels, filterStride = _convolution.FilterStride;
         byte* winners = _convolution.WinnersAt(pass);
@@ -101,14 +102,17 @@ internal sealed unsafe class ConvolutionPool<TLanes> : Operation
             kernel.Write<TLanes>(weights, _parameters.Filters);
         }
 
-        if (_sparse is null)
-            return;
-        _sparse.Mark(pass);
+        _sparse?.Mark(pass);
         if (!HasFewChannels)
-            _sparse.WeightGradient(pass, gradient, weights);
+            _sparse!.WeightGradient(pass, gradient, weights);
+    }
+
+    // Only where a gradient lives, by the marks that BackwardWeights has just made.
+    public override void BackwardData(in Pass pass)
+    {
         if (_inputGradient is null)
             return;
-        _sparse.DataGradient(pass, gradient, pass.At(_inputGradient.Plane));
+        _sparse!.DataGradient(pass, pass.At(_output.Gradient!), pass.At(_inputGradient.Plane));
         _inputGradient.CopyOut(pass);
     }
 

@@ -22,7 +22,7 @@ internal sealed unsafe class Dropout<TLanes>(float rate, int layer, Edge input, 
             TLanes.Store(y + i, pass.IsTraining ? TLanes.Multiply(TLanes.Load(x + i), TLanes.Load(m + i)) : TLanes.Load(x + i));
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardData(in Pass pass)
     {
         if (input.Gradient is null)
             return;

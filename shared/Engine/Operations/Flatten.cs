@@ -20,7 +20,7 @@ internal sealed unsafe class Flatten(Edge input, Edge output) : Operation
         }
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardData(in Pass pass)
     {
         if (input.Gradient is null)
             return;

@@ -39,7 +39,7 @@ internal sealed unsafe class MaxPooling<TLanes>(Edge input, Edge output, Plane w
         }
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardData(in Pass pass)
     {
         if (input.Gradient is null)
             return;

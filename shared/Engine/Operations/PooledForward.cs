@@ -4,14 +4,14 @@ namespace Distributed.Engine.Operations;
 
 /// <summary>Where a convolution under a 2x2 max pool reads and writes.</summary>
 /// <param name="Source">Its input, with a border where windows reach over the edge.</param>
-/// <param name="Windows">For each window of a microbatch its place in the source.</param>
+/// <param name="Windows">For each window of a pass its place in the source.</param>
 /// <param name="Pooled">The pool's output.</param>
-/// <param name="Winners">Place of the winners: a byte for each value of the output.</param>
+/// <param name="Winners">Place of a wave's winners: a byte for each value of the output.</param>
 internal sealed record PooledConvolution(Plane Source, int[] Windows, Plane Pooled, int Winners, ConvolutionParameters Parameters)
 {
     public int FilterStride => Pooled.ChannelStride;
 
-    public unsafe byte* WinnersAt(in Pass pass) => (byte*)pass.At(Winners);
+    public unsafe byte* WinnersAt(in Pass pass) => (byte*)pass.At(Winners) + ((nint)pass.First * Pooled.SampleStride);
 }
 
 /// <summary>The forward half of such a convolution: fills the pooled values and the winners.</summary>
@@ -50,8 +50,9 @@ internal sealed unsafe class DirectPooledForward<TLanes> : PooledForward
         : base(convolution)
     {
         _weights = new NativeBuffer(checked(convolution.Parameters.Taps * convolution.Parameters.Channels * convolution.FilterStride));
-        (_occupied, _empty) = (arena.Reserve(convolution.Windows.Length), arena.Reserve(convolution.Windows.Length));
-        _occupiedCount = arena.Reserve(1);
+        _occupied = arena.Reserve(checked(arena.WaveSamples * convolution.Pooled.Pixels));
+        _occupiedCount = arena.Reserve(arena.WaveSamples);
+        _empty = arena.Reserve(convolution.Windows.Length);
     }
 
     public override string Name => "direct 3x3";
@@ -81,20 +82,24 @@ internal sealed unsafe class DirectPooledForward<TLanes> : PooledForward
         };
         int occupied = EmptyWindows.Part(
             new(kernel.Input, kernel.RowStride, kernel.ChannelStride), Convolution.Source.SampleStride,
-            pass.Samples, Convolution.Pooled.Shape.Height, Convolution.Pooled.Shape.Width, (int*)pass.At(_occupied), (int*)pass.At(_empty));
-        *(int*)pass.At(_occupiedCount) = occupied;
+            pass.Samples, Convolution.Pooled.Shape.Height, Convolution.Pooled.Shape.Width, OccupiedAt(pass), (int*)pass.At(_empty));
+        *OccupiedCountAt(pass) = occupied;
         kernel.Run<TLanes>(Occupied(pass));
         kernel.RunEmpty<TLanes>(new((int*)pass.At(_empty), windows - occupied));
     }
 
-    /// <summary>The windows that see anything, in order, as the last pass found them.</summary>
-    public ReadOnlySpan<int> Occupied(in Pass pass) => new((int*)pass.At(_occupied), *(int*)pass.At(_occupiedCount));
+    /// <summary>A pass' windows that see anything, in order, as the way forward found them.</summary>
+    public ReadOnlySpan<int> Occupied(in Pass pass) => new(OccupiedAt(pass), *OccupiedCountAt(pass));
 
     public override void Dispose()
     {
         _weights.Dispose();
         base.Dispose();
     }
+
+    private int* OccupiedAt(in Pass pass) => (int*)pass.At(_occupied) + ((nint)pass.First * Convolution.Pooled.Pixels);
+
+    private int* OccupiedCountAt(in Pass pass) => (int*)pass.At(_occupiedCount) + pass.First;
 }
 
 /// <summary>By Winograd's F(2x2,3x3), of which one tile is just one window: the convolution never reaches memory.</summary>
@@ -104,13 +109,13 @@ internal sealed unsafe class WindowPooledForward<TLanes> : PooledForward
     /// <summary>Windows that are transformed, multiplied and transformed back together: a multiple of the register tile's rows, few enough for the caches.</summary>
     private const int BlockTiles = TileProducts.BlockTiles;
 
-    private readonly TransformedKernel<Winograd2x2, TLanes> _kernel;
+    private readonly PackedKernel<Winograd2x2, TLanes> _kernel;
     private readonly TileBuffer _tiles, _products;
 
     public WindowPooledForward(PooledConvolution convolution, ArenaPlan arena)
         : base(convolution)
     {
-        _kernel = new TransformedKernel<Winograd2x2, TLanes>(convolution.Parameters, isTransposed: false);
+        _kernel = new PackedKernel<Winograd2x2, TLanes>(convolution.Parameters, isTransposed: false);
         _tiles = TileBuffer.Reserve(arena, Winograd2x2.Products, BlockTiles, convolution.Source.ChannelStride);
         _products = TileBuffer.Reserve(arena, Winograd2x2.Products, BlockTiles, convolution.FilterStride);
     }
@@ -138,7 +143,7 @@ internal sealed unsafe class WindowPooledForward<TLanes> : PooledForward
             }
 
             TileProducts.Multiply<Winograd2x2, TLanes>(
-                pass.Arena, _tiles, 0, _kernel.Matrices, _products, 0, count, Convolution.Parameters.Channels);
+                pass.Arena, _tiles, 0, _kernel.Columns(pass, 0), _products, 0, count, Convolution.Parameters.Channels);
             for (int i = 0; i < count; i++)
             {
                 nint place = (nint)(first + i) * Convolution.FilterStride;

@@ -54,7 +54,7 @@ internal abstract class LossOperation
 
     public abstract string Kernels { get; }
 
-    /// <param name="pass">The microbatch.</param>
+    /// <param name="pass">A microbatch; where only probabilities are wanted, a wave as well.</param>
     /// <param name="labels">A class number a sample, or empty where only probabilities are wanted.</param>
     /// <param name="predictions">Receives each sample's most probable class; or empty.</param>
     public abstract MicrobatchResult Run(in Pass pass, ReadOnlySpan<byte> labels, Span<byte> predictions);

@@ -31,7 +31,7 @@ internal sealed unsafe class SparsePooledBackward<TLanes> : IDisposable
         _convolution = convolution;
         _windowsPerSample = convolution.Pooled.Pixels;
         _windowsPerGroup = (int)Math.Clamp((long)GroupFloats * _windowsPerSample / convolution.Source.SampleStride, FewestWindows, LiveGradients.WordLength);
-        int windows = arena.Microbatch * _windowsPerSample, maskWords = LiveGradients.MaskWords(convolution.FilterStride);
+        int windows = arena.PassSamples * _windowsPerSample, maskWords = LiveGradients.MaskWords(convolution.FilterStride);
         _filterWords = maskWords / 4 * LiveGradients.WordLength;
         _masks = arena.Reserve(checked(windows * maskWords * FloatsPerWord));
         _byFilter = arena.Reserve(checked((windows + _windowsPerGroup - 1) / _windowsPerGroup * _filterWords * FloatsPerWord));

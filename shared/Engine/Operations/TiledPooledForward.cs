@@ -14,9 +14,12 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
     /// <summary>Tiles that are transformed, multiplied and transformed back together: many, so that each of the many matrices is fetched once.</summary>
     private const int BlockTiles = 32;
 
-    private readonly TransformedKernel<TAlgorithm, TLanes> _kernel;
+    private readonly PackedKernel<TAlgorithm, TLanes> _kernel;
     private readonly TileBuffer _tiles, _products;
+
+    /// <summary>One sample's.</summary>
     private readonly Plane _sums;
+
     private readonly int _tilesPerSample, _samplesPerGroup;
 
     /// <summary>In the arena: a row of sums that nobody writes, so that it stays zero; and for each window the places of its four sums.</summary>
@@ -31,8 +34,8 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
         int side = TAlgorithm.OutputSide;
         (int tileRows, int tileColumns) = CountTiles(pooled);
         _tilesPerSample = tileRows * tileColumns;
-        _samplesPerGroup = Math.Clamp(BlockTiles / _tilesPerSample, 1, arena.Microbatch);
-        _kernel = new TransformedKernel<TAlgorithm, TLanes>(convolution.Parameters, isTransposed: false);
+        _samplesPerGroup = Math.Clamp(BlockTiles / _tilesPerSample, 1, arena.PassSamples);
+        _kernel = new PackedKernel<TAlgorithm, TLanes>(convolution.Parameters, isTransposed: false);
         _tiles = TileBuffer.Reserve(arena, TAlgorithm.Products, BlockTiles, convolution.Source.ChannelStride);
         _products = TileBuffer.Reserve(arena, TAlgorithm.Products, BlockTiles, convolution.FilterStride);
 
@@ -41,7 +44,7 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
         _sums = new Plane(arena.Reserve(sampleStride), sums, convolution.FilterStride, sampleStride);
         _zeros = arena.Reserve(convolution.FilterStride);
         _windowSums = arena.Reserve(checked(4 * convolution.Windows.Length));
-        _tilePlaces = Places(convolution.Source, tileRows, tileColumns, side, arena.Microbatch);
+        _tilePlaces = Places(convolution.Source, tileRows, tileColumns, side, arena.PassSamples);
         _sumPlaces = Places(_sums, tileRows, tileColumns, side, 1);
         int[] positions = [0, _sums.ChannelStride, _sums.RowStride, _sums.RowStride + _sums.ChannelStride];
         _windowPlaces = [.. Places(_sums, pooled.Height, pooled.Width, 2, 1).SelectMany(place => positions, (place, position) => _sums.Offset + place + position)];
@@ -83,12 +86,11 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
             from x in Enumerable.Range(0, columns)
             select (sample * plane.SampleStride) + (step * ((y * plane.RowStride) + (x * plane.ChannelStride)))];
 
-    private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
-
     /// <summary>A block of tiles, and the pool of each sample whose last one is among them.</summary>
     private void Convolve(in Pass pass, int first, int count)
     {
-        Square source = Pixels(pass, Convolution.Source), sums = Pixels(pass, _sums);
+        Plane pixels = Convolution.Source;
+        Square source = new(pass.At(pixels), pixels.RowStride, pixels.ChannelStride), sums = new(pass.At(_sums.Offset), _sums.RowStride, _sums.ChannelStride);
         for (int i = 0; i < count; i++)
         {
             TAlgorithm.TransformInput<TLanes>(source.Moved(_tilePlaces[first + i]), _tiles.Tile(pass.Arena, TAlgorithm.Products, i), _tiles.Channels);
@@ -96,7 +98,7 @@ internal sealed unsafe class TiledPooledForward<TAlgorithm, TLanes> : PooledForw
                 PlaceSums(pass, (first + i) / _tilesPerSample);
         }
 
-        TileProducts.Multiply<TAlgorithm, TLanes>(pass.Arena, _tiles, 0, _kernel.Matrices, _products, 0, count, Convolution.Parameters.Channels);
+        TileProducts.Multiply<TAlgorithm, TLanes>(pass.Arena, _tiles, 0, _kernel.Columns(pass, 0), _products, 0, count, Convolution.Parameters.Channels);
         for (int i = 0; i < count; i++)
         {
             TAlgorithm.TransformOutput<TLanes>(

@@ -22,8 +22,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
     private readonly BorderedPlane _source, _sums, _outputGradient;
     private readonly BorderedPlane? _inputGradient;
     private readonly ConvolutionParameters _parameters;
-    private readonly bool _relu;
-    private readonly int _tilesPerSample, _filterStride;
+    private readonly bool _relu, _takesWholeWaves;
+    private readonly int _tilesPerSample, _filterStride, _channelStride;
     private readonly int[] _inputPlaces, _outputPlaces;
     private readonly NativeBuffer _bias;
     private readonly TransformedKernel<TForward, TLanes> _kernel;
@@ -31,7 +31,9 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
     private readonly TileBuffer _inputTiles, _backwardInputTiles, _gradientTiles, _outputBlock, _inputBlock, _weightSlice;
     private readonly int _tapSlice;
 
-    public WinogradConvolution(Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, ArenaPlan arena)
+    /// <param name="readsInPlace">Whether the weights are transformed piece by piece in each pass, where they lie, and not once a step.</param>
+    public WinogradConvolution(
+        Edge input, Edge output, Padding padding, ConvolutionParameters parameters, bool relu, bool readsInPlace, ArenaPlan arena)
     {
         (_output, _parameters, _relu) = (output, parameters, relu);
         SampleShape shape = output.Value.Shape;
@@ -42,23 +44,36 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
         _sums = new BorderedPlane(arena, output.Value, 0, 0, height, width);
         _outputGradient = new BorderedPlane(arena, output.Gradient!, 0, 0, height, width);
         _tilesPerSample = tileRows * tileColumns;
-        _inputPlaces = TilePlaces(_source.Plane, tileRows, tileColumns, arena.Microbatch);
-        _outputPlaces = TilePlaces(_sums.Plane, tileRows, tileColumns, arena.Microbatch);
+        _inputPlaces = TilePlaces(_source.Plane, tileRows, tileColumns, arena.PassSamples);
+        _outputPlaces = TilePlaces(_sums.Plane, tileRows, tileColumns, arena.PassSamples);
         _filterStride = output.Value.ChannelStride;
-        int tiles = checked(arena.Microbatch * _tilesPerSample), channelStride = input.Value.ChannelStride;
-        _inputTiles = TileBuffer.Reserve(arena, TForward.Products, tiles, channelStride);
-        _backwardInputTiles = KeepsInputTiles ? _inputTiles : TileBuffer.Reserve(arena, TBackward.Products, tiles, channelStride);
-        _gradientTiles = TileBuffer.Reserve(arena, TBackward.Products, tiles, _filterStride);
-        _outputBlock = TileBuffer.Reserve(arena, TForward.Products, TileProducts.BlockTiles, _filterStride);
+        _channelStride = input.Value.ChannelStride;
+        _takesWholeWaves = arena.PassSamples == arena.WaveSamples;
+        int passTiles = checked(arena.PassSamples * _tilesPerSample);
+        int inputTiles = KeepsInputTiles ? checked(arena.WaveSamples * _tilesPerSample) : passTiles;
+        _inputTiles = TileBuffer.Reserve(arena, TForward.Products, inputTiles, _channelStride);
+        _backwardInputTiles = KeepsInputTiles
+            ? _inputTiles
+            : TileBuffer.Reserve(arena, TBackward.Products, checked(arena.Microbatch * _tilesPerSample), _channelStride);
+        _gradientTiles = TileBuffer.Reserve(arena, TBackward.Products, passTiles, _filterStride);
         _weightSlice = TileBuffer.Reserve(arena, TBackward.Products, SliceChannels, SliceFilters);
         _tapSlice = arena.Reserve(parameters.Taps * SliceFilters);
         _bias = new NativeBuffer(_filterStride);
-        _kernel = new TransformedKernel<TForward, TLanes>(parameters, isTransposed: false);
+        int scratch = readsInPlace
+            ? arena.Reserve(Math.Max(SlabwiseKernel<TForward, TLanes>.ScratchLength(parameters), SlabwiseKernel<TBackward, TLanes>.ScratchLength(parameters)))
+            : -1;
+        _kernel = readsInPlace
+            ? new SlabwiseKernel<TForward, TLanes>(parameters, isTransposed: false, scratch)
+            : new PackedKernel<TForward, TLanes>(parameters, isTransposed: false);
+        _outputBlock = TileBuffer.Reserve(arena, TForward.Products, TileProducts.BlockTiles, Math.Min(_kernel.ColumnsAtATime, _filterStride));
         if (input.Gradient is not null)
         {
-            _transposedKernel = new TransformedKernel<TBackward, TLanes>(parameters, isTransposed: true);
+            _transposedKernel = readsInPlace
+                ? new SlabwiseKernel<TBackward, TLanes>(parameters, isTransposed: true, scratch)
+                : new PackedKernel<TBackward, TLanes>(parameters, isTransposed: true);
             _inputGradient = new BorderedPlane(arena, input.Gradient, border, border, _source.Plane.Shape.Height, _source.Plane.Shape.Width);
-            _inputBlock = TileBuffer.Reserve(arena, TBackward.Products, TileProducts.BlockTiles, channelStride);
+            _inputBlock = TileBuffer.Reserve(
+                arena, TBackward.Products, TileProducts.BlockTiles, Math.Min(_transposedKernel.ColumnsAtATime, _channelStride));
         }
     }
 
@@ -66,7 +81,7 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
 
     public override string Kernels =>
         $"{TForward.Name} in {Squared(TForward.Products)} products{(TForward.KeepsZeros ? "" : " mended where patches are empty")}{(_relu ? ", relu fused" : "")}; "
-        + $"backward in {Squared(TBackward.Products)}";
+        + $"backward in {Squared(TBackward.Products)}{(_kernel is SlabwiseKernel<TForward, TLanes> ? ", weights transformed wave by wave" : "")}";
 
     /// <summary>Whether backward can use what forward transformed.</summary>
     private static bool KeepsInputTiles => typeof(TForward) == typeof(TBackward);
@@ -86,28 +101,15 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
     public override void Forward(in Pass pass)
     {
         _source.CopyIn(pass);
-        Square sums = Pixels(pass, _sums.Plane);
-        int tiles = pass.Samples * _tilesPerSample;
-        for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
-        {
-            int count = Math.Min(TileProducts.BlockTiles, tiles - first);
-            TransformInput<TForward>(pass, _inputTiles, first, count);
-            TileProducts.Multiply<TForward, TLanes>(
-                pass.Arena, _inputTiles, first, _kernel.Matrices, _outputBlock, 0, count, _parameters.Channels);
-            for (int i = 0; i < count; i++)
-            {
-                TForward.TransformOutput<TLanes>(
-                    _outputBlock.Tile(pass.Arena, TForward.Products, i), sums.Moved(_outputPlaces[first + i]), _filterStride);
-            }
-        }
-
+        for (int filter = 0; filter < _filterStride; filter += _kernel.ColumnsAtATime)
+            MultiplyForward(pass, filter, _kernel.Columns(pass, filter));
         if (!TForward.KeepsZeros)
             ClearEmptyPatches(pass);
         _sums.CopyOut(pass);
         Elementwise.AddBias<TLanes>(pass.At(_output.Value), pass.Samples * _output.Value.Pixels, _bias.Pointer, _filterStride, _relu);
     }
 
-    public override void Backward(in Pass pass)
+    public override void BackwardWeights(in Pass pass)
     {
         int pixels = pass.Samples * _output.Value.Pixels, tiles = pass.Samples * _tilesPerSample;
         float* gradient = pass.At(_output.Gradient!);
@@ -120,9 +122,17 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
             TransformInput<TBackward>(pass, _backwardInputTiles, 0, tiles);
         TransposeOutput(pass, tiles);
         WeightGradient(pass, tiles);
-        if (_inputGradient is null)
+    }
+
+    /// <summary>dx = B [(G g G') . (A dy A')] B', added where tiles overlap; BackwardWeights has made A dy A'.</summary>
+    public override void BackwardData(in Pass pass)
+    {
+        if (_inputGradient is null || _transposedKernel is null)
             return;
-        DataGradient(pass, _inputGradient, tiles);
+        _inputGradient.Clear(pass);
+        for (int channel = 0; channel < _channelStride; channel += _transposedKernel.ColumnsAtATime)
+            MultiplyBackward(pass, _inputGradient, channel, _transposedKernel.Columns(pass, channel));
+        _inputGradient.CopyOut(pass);
     }
 
     public override void Dispose()
@@ -145,12 +155,38 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
 
     private static Square Pixels(in Pass pass, Plane plane) => new(pass.At(plane), plane.RowStride, plane.ChannelStride);
 
+    /// <summary>Where a pass' tiles begin among the input's: those that are kept for the way back are a wave's.</summary>
+    private int FirstInputTile(in Pass pass) => KeepsInputTiles ? pass.First * _tilesPerSample : 0;
+
+    /// <summary>The same among the gradient's: of a wave, where the whole of it goes on to the input's gradient.</summary>
+    private int FirstGradientTile(in Pass pass) => _takesWholeWaves ? pass.First * _tilesPerSample : 0;
+
     private void TransformInput<T>(in Pass pass, TileBuffer tiles, int first, int count)
         where T : IConvolutionAlgorithm
     {
         Square source = Pixels(pass, _source.Plane);
         for (int tile = first; tile < first + count; tile++)
-            T.TransformInput<TLanes>(source.Moved(_inputPlaces[tile]), tiles.Tile(pass.Arena, T.Products, tile), tiles.Channels);
+            T.TransformInput<TLanes>(source.Moved(_inputPlaces[tile]), tiles.Tile(pass.Arena, T.Products, FirstInputTile(pass) + tile), tiles.Channels);
+    }
+
+    /// <summary>The sums of some filters, from the first one on.</summary>
+    private void MultiplyForward(in Pass pass, int filter, in KernelColumns kernel)
+    {
+        Square sums = Pixels(pass, _sums.Plane);
+        int tiles = pass.Samples * _tilesPerSample;
+        for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
+        {
+            int count = Math.Min(TileProducts.BlockTiles, tiles - first);
+            if (filter == 0)
+                TransformInput<TForward>(pass, _inputTiles, first, count);
+            TileProducts.Multiply<TForward, TLanes>(
+                pass.Arena, _inputTiles, FirstInputTile(pass) + first, kernel, _outputBlock, 0, count, _parameters.Channels);
+            for (int i = 0; i < count; i++)
+            {
+                TForward.TransformOutput<TLanes>(
+                    _outputBlock.Tile(pass.Arena, TForward.Products, i), sums.Moved(_outputPlaces[first + i] + filter), kernel.Count);
+            }
+        }
     }
 
     private void ClearEmptyPatches(in Pass pass)
@@ -171,7 +207,7 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
         for (int tile = 0; tile < tiles; tile++)
         {
             TBackward.TransposeOutput<TLanes>(
-                source.Moved(_outputPlaces[tile]), _gradientTiles.Tile(pass.Arena, TBackward.Products, tile), _filterStride);
+                source.Moved(_outputPlaces[tile]), _gradientTiles.Tile(pass.Arena, TBackward.Products, FirstGradientTile(pass) + tile), _filterStride);
         }
     }
 
@@ -190,8 +226,8 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
         int channels = Math.Min(SliceChannels, _parameters.Channels - channel), filters = Math.Min(SliceFilters, _filterStride - filter);
         Gemm.MultiplyEach<TLanes>(
             TBackward.Products * TBackward.Products,
-            _backwardInputTiles.Product(pass.Arena, 0, 0).Transposed.Rows(channel), _backwardInputTiles.ProductStride,
-            _gradientTiles.Product(pass.Arena, 0, 0).Columns(filter), _gradientTiles.ProductStride,
+            _backwardInputTiles.Product(pass.Arena, 0, FirstInputTile(pass)).Transposed.Rows(channel), _backwardInputTiles.ProductStride,
+            _gradientTiles.Product(pass.Arena, 0, FirstGradientTile(pass)).Columns(filter), _gradientTiles.ProductStride,
             _weightSlice.Product(pass.Arena, 0, 0), _weightSlice.ProductStride, channels, filters, tiles);
         nint tapStride = (nint)_parameters.Channels * _parameters.Filters;
         for (int i = 0; i < channels; i++)
@@ -213,23 +249,21 @@ internal sealed unsafe class WinogradConvolution<TForward, TBackward, TLanes> : 
             new ReadOnlySpan<float>(taps + (tap * padded), filters).CopyTo(new Span<float>(weights + (tap * tapStride), filters));
     }
 
-    /// <summary>dx = B [(G g G') . (A dy A')] B', added where tiles overlap.</summary>
-    private void DataGradient(in Pass pass, BorderedPlane inputGradient, int tiles)
+    /// <summary>Adds to the gradient of some channels of the input, from the first one on.</summary>
+    private void MultiplyBackward(in Pass pass, BorderedPlane inputGradient, int channel, in KernelColumns kernel)
     {
-        inputGradient.Clear(pass);
         Square target = Pixels(pass, inputGradient.Plane);
+        int tiles = pass.Samples * _tilesPerSample;
         for (int first = 0; first < tiles; first += TileProducts.BlockTiles)
         {
             int count = Math.Min(TileProducts.BlockTiles, tiles - first);
             TileProducts.Multiply<TBackward, TLanes>(
-                pass.Arena, _gradientTiles, first, _transposedKernel!.Matrices, _inputBlock, 0, count, _parameters.Filters);
+                pass.Arena, _gradientTiles, FirstGradientTile(pass) + first, kernel, _inputBlock, 0, count, _parameters.Filters);
             for (int i = 0; i < count; i++)
             {
                 TBackward.AddTransposedInput<TLanes>(
-                    _inputBlock.Tile(pass.Arena, TBackward.Products, i), target.Moved(_inputPlaces[first + i]), _inputBlock.Channels);
+                    _inputBlock.Tile(pass.Arena, TBackward.Products, i), target.Moved(_inputPlaces[first + i] + channel), kernel.Count);
             }
         }
-
-        inputGradient.CopyOut(pass);
     }
 }

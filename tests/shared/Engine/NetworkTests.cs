@@ -6,9 +6,7 @@ namespace Distributed.Tests.Engine;
 /// <summary>Whole networks of every layer kind and awkward shape, held against the double-precision reference.</summary>
 public sealed class NetworkTests
 {
-    private const int Microbatch = 5;
-    private const ulong Seed = 7;
-    private const int Epoch = 3;
+    private const int Microbatch = NetworkCase.Samples;
 
     private static readonly InstructionSet[] _sets = [InstructionSet.Scalar, InstructionSet.Vector128, InstructionSet.Avx2, InstructionSet.Avx512];
 
@@ -28,6 +26,7 @@ public sealed class NetworkTests
         { "average pooling, both paddings", 7, 8, 2, 3, """{"layer":"Conv2D","filters":5,"kernel_size":2},{"layer":"AveragePooling2D","pool_size":2},{"layer":"Conv2D","filters":7,"kernel_size":2,"padding":"same"},{"layer":"AveragePooling2D","pool_size":[3,2],"strides":1,"padding":"same"},{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""" },
         { "pooling and activation before any weights", 6, 6, 3, 3, """{"layer":"MaxPooling2D","pool_size":2},{"layer":"Activation","activation":"sigmoid"},{"layer":"Dropout","rate":0.3},{"layer":"Conv2D","filters":3,"kernel_size":2,"activation":"relu"},{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""" },
         { "dropout between and after", 5, 5, 1, 3, """{"layer":"Conv2D","filters":9,"kernel_size":2,"activation":"relu"},{"layer":"Dropout","rate":0.25},{"layer":"Flatten"},{"layer":"Dense","units":20,"activation":"relu"},{"layer":"Dropout","rate":0.5},{"layer":"Dense","units":3,"activation":"softmax"}""" },
+        { "dropout in front of a pool, and behind", 10, 9, 1, 6, """{"layer":"Conv2D","filters":17,"kernel_size":3,"activation":"relu"},{"layer":"MaxPooling2D","pool_size":2},{"layer":"Dropout","rate":0.25},{"layer":"Conv2D","filters":16,"kernel_size":2,"activation":"relu"},{"layer":"Dropout","rate":0.25},{"layer":"MaxPooling2D","pool_size":[3,2]},{"layer":"Flatten"},{"layer":"Dropout","rate":0.5},{"layer":"Dense","units":24,"activation":"relu"},{"layer":"Dense","units":6,"activation":"softmax"}""" },
         { "activations as layers, softmax inside", 4, 4, 2, 3, """{"layer":"Conv2D","filters":5,"kernel_size":2},{"layer":"Activation","activation":"relu"},{"layer":"Conv2D","filters":6,"kernel_size":1,"activation":"softmax"},{"layer":"Activation","activation":"tanh"},{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""" },
         { "the card's network, small", 18, 18, 1, 10, """{"layer":"Conv2D","filters":16,"kernel_size":3,"activation":"relu"},{"layer":"MaxPooling2D","pool_size":2},{"layer":"Conv2D","filters":32,"kernel_size":3,"activation":"relu"},{"layer":"MaxPooling2D","pool_size":2},{"layer":"Conv2D","filters":24,"kernel_size":3,"activation":"relu"},{"layer":"Flatten"},{"layer":"Dense","units":64,"activation":"relu"},{"layer":"Dense","units":10,"activation":"softmax"}""" },
     };
@@ -36,7 +35,7 @@ public sealed class NetworkTests
     [MemberData(nameof(Models))]
     public void Train_AnyModel_AgreesWithReference(string name, int height, int width, int channels, int classes, string layers)
     {
-        Case @case = Case.Create(name, height, width, channels, classes, layers);
+        NetworkCase @case = NetworkCase.Create(name, height, width, channels, classes, layers);
         (double loss, double[] gradient) = @case.Reference().Train(@case.Parameters64, @case.Images64, @case.Labels32, @case.SampleNumbers);
         (MicrobatchResult result, float[] actual) = @case.Train(InstructionSets.Best, Microbatch);
 
@@ -48,7 +47,7 @@ public sealed class NetworkTests
     [MemberData(nameof(Models))]
     public void Train_AnyInstructionSet_HasTheSameBits(string name, int height, int width, int channels, int classes, string layers)
     {
-        Case @case = Case.Create(name, height, width, channels, classes, layers);
+        NetworkCase @case = NetworkCase.Create(name, height, width, channels, classes, layers);
         for (int samples = 1; samples <= Microbatch; samples += 2)
         {
             (MicrobatchResult result, float[] gradient) = @case.Train(InstructionSet.Scalar, samples);
@@ -71,7 +70,7 @@ public sealed class NetworkTests
     public void Reference_AnyModel_AgreesWithFiniteDifferences(string name, int height, int width, int channels, int classes, string layers)
     {
         const double H = 1e-5;
-        Case @case = Case.Create(name, height, width, channels, classes, layers);
+        NetworkCase @case = NetworkCase.Create(name, height, width, channels, classes, layers);
         ReferenceNetwork reference = @case.Reference();
         double[] parameters = @case.Parameters64;
         (_, double[] gradient) = reference.Train(parameters, @case.Images64, @case.Labels32, @case.SampleNumbers);
@@ -93,7 +92,7 @@ public sealed class NetworkTests
     public void Train_ManyTimes_AllocatesNothing()
     {
         (_, int height, int width, int channels, int classes, string layers) = Models.Last().Data;
-        Case @case = Case.Create("allocation", height, width, channels, classes, layers);
+        NetworkCase @case = NetworkCase.Create("allocation", height, width, channels, classes, layers);
         using Network network = Network.Compile(@case.Model, Microbatch, InstructionSets.Best);
         using Executor executor = network.CreateExecutor();
         float[] gradient = new float[@case.Model.ParameterCount];
@@ -107,7 +106,7 @@ public sealed class NetworkTests
         void Step()
         {
             network.Prepare(@case.Parameters);
-            executor.Train(@case.Labels, @case.SampleNumbers, Seed, Epoch, gradient);
+            executor.Train(@case.Labels, @case.SampleNumbers, NetworkCase.Seed, NetworkCase.Epoch, gradient);
             executor.Evaluate(@case.Labels, predictions);
         }
     }
@@ -115,15 +114,15 @@ public sealed class NetworkTests
     [Fact]
     public void Evaluate_WithDropout_LeavesEverythingIn()
     {
-        Case @case = Case.Create("dropout", 3, 3, 1, 3, """{"layer":"Flatten"},{"layer":"Dropout","rate":0.5},{"layer":"Dense","units":3,"activation":"softmax"}""");
-        Case without = Case.Create("none", 3, 3, 1, 3, """{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
+        NetworkCase @case = NetworkCase.Create("dropout", 3, 3, 1, 3, """{"layer":"Flatten"},{"layer":"Dropout","rate":0.5},{"layer":"Dense","units":3,"activation":"softmax"}""");
+        NetworkCase without = NetworkCase.Create("none", 3, 3, 1, 3, """{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
         Assert.Equal(without.Probabilities(), (@case with { Parameters = without.Parameters }).Probabilities());
     }
 
     [Fact]
     public void Train_NotANumberInWeights_ReachesTheGradient()
     {
-        Case @case = Case.Create("nan", 6, 6, 1, 3, """{"layer":"Conv2D","filters":4,"kernel_size":3,"activation":"relu"},{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
+        NetworkCase @case = NetworkCase.Create("nan", 6, 6, 1, 3, """{"layer":"Conv2D","filters":4,"kernel_size":3,"activation":"relu"},{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
         @case.Parameters[0] = float.NaN;
         foreach (InstructionSet set in _sets)
         {
@@ -136,7 +135,7 @@ public sealed class NetworkTests
     [Fact]
     public void Train_LabelBeyondTheClasses_IsRefused()
     {
-        Case @case = Case.Create("labels", 2, 2, 1, 3, """{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
+        NetworkCase @case = NetworkCase.Create("labels", 2, 2, 1, 3, """{"layer":"Flatten"},{"layer":"Dense","units":3,"activation":"softmax"}""");
         @case.Labels[1] = 3;
         Assert.Throws<ArgumentException>(() => @case.Train(InstructionSets.Best, Microbatch));
     }
@@ -155,60 +154,6 @@ public sealed class NetworkTests
                 if (!(Math.Abs(expected[i] - actual[i]) <= (1e-5 * scale) + 1e-9))
                     Assert.Fail($"{tensor.Name}[{i - tensor.Offset}]: expected {expected[i]}, got {actual[i]} (largest {scale})");
             }
-        }
-    }
-
-    /// <summary>A model with weights and a microbatch of inputs, drawn from the case's name.</summary>
-    private sealed record Case(ResolvedModel Model, float[] Parameters, float[] Images, byte[] Labels, int[] SampleNumbers)
-    {
-        public double[] Parameters64 => [.. Parameters.Select(static value => (double)value)];
-
-        public double[][] Images64 => [.. Images.Select(static value => (double)value).Chunk(Model.Input.Length)];
-
-        public int[] Labels32 => [.. Labels.Select(static label => (int)label)];
-
-        public static Case Create(string name, int height, int width, int channels, int classes, string layers)
-        {
-            ModelDefinition definition = ModelJson.Read(System.Text.Encoding.UTF8.GetBytes($$"""{"name":"test","layers":[{{layers}}]}"""), name);
-            ResolvedModel model = ModelResolver.Resolve(definition, new SampleShape(height, width, channels), classes);
-            Random random = new(20);
-            float[] parameters = ParameterInitializer.Create(model, Seed);
-            foreach (ParameterTensor tensor in model.Parameters.Where(static tensor => tensor.Shape.Length == 1))
-            {
-                // Biases away from zero, so that they count and some units are dead.
-                foreach (ref float bias in parameters.AsSpan(tensor.Offset, tensor.Length))
-                    bias = (random.NextSingle() - 0.5f) / 2;
-            }
-
-            float[] images = new float[Microbatch * model.Input.Length];
-            foreach (ref float pixel in images.AsSpan())
-                pixel = random.Next(4) == 0 ? 0 : random.Next(256) / 255f;
-            return new Case(
-                model, parameters, images, [.. Enumerable.Range(0, Microbatch).Select(i => (byte)(i * 7 % classes))], [.. Enumerable.Range(0, Microbatch).Select(static i => i * 1000)]);
-        }
-
-        public ReferenceNetwork Reference() => new(Model) { Seed = Seed, Epoch = Epoch };
-
-        public (MicrobatchResult Result, float[] Gradient) Train(InstructionSet set, int samples)
-        {
-            using Network network = Network.Compile(Model, Microbatch, set);
-            using Executor executor = network.CreateExecutor();
-            network.Prepare(Parameters);
-            Images.CopyTo(executor.Images);
-            float[] gradient = new float[Model.ParameterCount];
-            MicrobatchResult result = executor.Train(Labels.AsSpan(0, samples), SampleNumbers.AsSpan(0, samples), Seed, Epoch, gradient);
-            return (result, gradient);
-        }
-
-        public float[] Probabilities()
-        {
-            using Network network = Network.Compile(Model, Microbatch, InstructionSets.Best);
-            using Executor executor = network.CreateExecutor();
-            network.Prepare(Parameters);
-            Images.CopyTo(executor.Images);
-            float[] probabilities = new float[Microbatch * Model.Classes];
-            executor.Predict(Microbatch, probabilities);
-            return probabilities;
         }
     }
 }
