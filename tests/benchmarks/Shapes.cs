@@ -9,7 +9,7 @@ namespace Distributed.Benchmarks;
 
 /// <summary>
 /// Networks unlike the built-in ones: packing, then forward, loss and backward of 64 images in microbatches of 8, up to four of
-/// them in a wave, without the update. pytorch_shapes.py times the same networks.
+/// them in a wave and added there, without the update. pytorch_shapes.py times the same networks.
 /// </summary>
 public class Shapes
 {
