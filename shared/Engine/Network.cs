@@ -11,9 +11,9 @@ public readonly record struct OperationDescription(string Layers, string Kernels
 /// thread each.
 /// </summary>
 /// <remarks>
-/// An executor takes several microbatches through the network at once, a wave. What is behind the last large image, where weights are
-/// more than what they are multiplied with, then reads its weights once for all of them. A wave changes no bit: of each microbatch the
-/// gradients are its own.
+/// An executor takes several microbatches through the network at once, a wave. What is behind the last pool, where weights are more than
+/// what they are multiplied with, then reads its weights once for all of them. A wave changes no bit: the gradients are each microbatch's
+/// own, and added as the reduction tree adds them.
 /// </remarks>
 public sealed unsafe class Network : IDisposable
 {
